@@ -1,0 +1,138 @@
+"""One tree of errors.
+
+Every error that a user can meet is a subclass of `RaftchaosError` and has an entry of data: a stable code, the HTTP
+status, the exit code of the command line, a hint that says what to do next, and whether it is *definite*. A definite
+error says that the operation certainly did not happen; after any other nobody can tell, and the caller repeats it with
+the same request id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSpec:
+    """What is the same for every error of one class."""
+
+    code: str
+    http_status: int
+    exit_code: int
+    definite: bool
+    hint: str
+
+
+class RaftchaosError(Exception):
+    """Base of all errors with a message for people.
+
+    `message` says what was found and what was expected; `hint` what to do next (the class has a default);
+    `details` is data for programs and travels in the problem+json answer.
+    """
+
+    spec: ClassVar[ErrorSpec] = ErrorSpec("internal", 500, 1, False, "this is a defect of raftchaos; please report it")
+
+    def __init__(self, message: str, *, hint: str | None = None, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint if hint is not None else self.spec.hint
+        self.details: dict[str, Any] = dict(details or {})
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidDocument(RaftchaosError):
+    """A document that cannot be accepted. `details["problems"]` lists every problem found, as dicts."""
+
+    spec = ErrorSpec("invalid-document", 422, 2, True, "correct the file; `raftchaos validate FILE` checks it again")
+
+
+class UsageError(RaftchaosError):
+    """A request or a command line whose words are wrong."""
+
+    spec = ErrorSpec("usage", 400, 2, True, "see --help")
+
+
+class NotFound(RaftchaosError):
+    """The named task, node or proxy does not exist."""
+
+    spec = ErrorSpec("not-found", 404, 2, True, "list what exists and correct the name")
+
+
+class Conflict(RaftchaosError):
+    """The request contradicts what is there: a name that is taken, a task id that belongs to another document."""
+
+    spec = ErrorSpec("conflict", 409, 5, True, "use another name, or remove what is there first")
+
+
+class Refused(RaftchaosError):
+    """The cluster understood and declined: limits, halted, drained, live runs."""
+
+    spec = ErrorSpec("refused", 409, 5, True, "the message says which rule declined it")
+
+
+class Halted(Refused):
+    """Nothing starts while the cluster is halted."""
+
+    spec = ErrorSpec("halted", 409, 5, True, "`raftchaos status` shows why; `raftchaos resume` lifts the halt")
+
+
+class NoQuorum(RaftchaosError):
+    """No leader or no majority; the write certainly did not enter the log."""
+
+    spec = ErrorSpec("no-quorum", 503, 3, True, "start the missing peers; reads and `raftchaos halt` work meanwhile")
+
+
+class OutcomeUnknown(RaftchaosError):
+    """The write may or may not be committed: the leader changed or the time ran out."""
+
+    spec = ErrorSpec("outcome-unknown", 503, 3, False, "repeat it with the same request id: it is applied at most once")
+
+
+class Busy(RaftchaosError):
+    """Too many writes are in flight on this peer."""
+
+    spec = ErrorSpec("busy", 503, 3, True, "wait a moment and repeat the request")
+
+
+class Unreachable(RaftchaosError):
+    """No peer answered."""
+
+    spec = ErrorSpec("unreachable", 503, 3, False, "name a live peer with --peer HOST:PORT or RAFTCHAOS_PEER")
+
+
+class MachineUnusable(RaftchaosError):
+    """This machine cannot run the peer: a port is taken, a directory cannot be written."""
+
+    spec = ErrorSpec("machine-unusable", 500, 5, True, "the message names the address or the folder")
+
+
+class DataCorrupt(MachineUnusable):
+    """A file of the data directory does not pass its checks. The peer never starts empty in its place."""
+
+    spec = ErrorSpec(
+        "data-corrupt",
+        500,
+        5,
+        True,
+        "restore the data directory, or remove the node from the cluster and let it join again with an empty one",
+    )
+
+
+class RecoveryFailed(RaftchaosError):
+    """A fault could not be taken back."""
+
+    spec = ErrorSpec("recovery-failed", 500, 6, False, "look at the named target; `raftchaos fault recover` tries again")
+
+
+def all_errors() -> dict[str, type[RaftchaosError]]:
+    """Every error class by its code."""
+    found: dict[str, type[RaftchaosError]] = {}
+    pending: list[type[RaftchaosError]] = [RaftchaosError]
+    while pending:
+        cls = pending.pop()
+        found[cls.spec.code] = cls
+        pending.extend(cls.__subclasses__())
+    return found

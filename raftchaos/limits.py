@@ -1,0 +1,59 @@
+"""Every bound of the product, with its reason. Times are in seconds, sizes in bytes, unless a name says otherwise."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---- leases (DESIGN: "A lease, exactly"); L is longer than the longest leader gap plus two pings
+PING_INTERVAL: Final = 0.5
+LEASE: Final = 3.0
+REVERT: Final = 2.0  # every fault's declared recovery time plus LATENESS fits
+LATENESS: Final = 0.5
+CLOCK_DRIFT: Final = 0.01
+FAILURE_MARGIN: Final = 1.03  # two clocks that drift apart by 1 % each, and a little
+FAILURE_AFTER: Final = (LEASE + REVERT) * FAILURE_MARGIN
+PONG_STALL: Final = 6.0  # a node that takes no newer pong this long is no longer answered
+RUN_OVERDUE: Final = 20.0  # a run that stands this long past its duration stops its node's leases
+OFFER_TIMEOUT: Final = 8.0  # a planned run that nobody asked for is skipped after this
+RECOVERY_GIVE_UP: Final = 60.0  # a recovery that fails this long makes its run recoveryFailed
+REAPER_LOCK_WAIT: Final = 0.3  # the reaper kills main if it cannot have the undo journal's lock in this time
+
+# ---- state
+TASKS_UNFINISHED: Final = 1_000
+TASKS_FINISHED: Final = 1_000
+TASK_ENCODED: Final = 4 * 1024  # a finished task in the state
+TASK_IDS_REMEMBERED: Final = 50_000  # ids of tasks that left the history, as hashes
+REQUESTS_REMEMBERED: Final = 10_000  # request ids whose result is kept for repeats
+SNAPSHOT: Final = 8 * 1024 * 1024
+NODES: Final = 500
+
+# ---- documents and requests
+DOCUMENT: Final = 256 * 1024  # what a peer takes; also the largest file that the client reads
+DOCUMENT_DEPTH: Final = 32
+STEPS: Final = 200
+NAME: Final = 63  # a DNS label, so that a name is good for Kubernetes too
+DESCRIPTION: Final = 4 * 1024
+STEP_DURATION: Final = 24 * 3600.0
+DEADLINE_DEFAULT: Final = 3600.0
+DEADLINE: Final = 7 * 24 * 3600.0
+LABELS: Final = 64
+PROXIES: Final = 200
+EVENT_STREAMS: Final = 64  # open server-sent event streams of a peer
+EVENTS_KEPT: Final = 10_000  # events a stream can be resumed from
+REASON: Final = 512
+
+# ---- consensus
+PROPOSALS_IN_FLIGHT: Final = 256
+COMMAND: Final = 512 * 1024
+FRAME: Final = 4 * 1024 * 1024  # one frame of the Raft port
+HANDSHAKE: Final = 5.0  # a connection that has not said who it is by then is closed
+HANDSHAKES_OPEN: Final = 64  # connections that have not said who they are yet
+WRITE_TIMEOUT: Final = 1.8  # a write without a quorum is answered within two seconds
+LOG_ENTRIES_BEFORE_SNAPSHOT: Final = 20_000
+LOG_BYTES_BEFORE_SNAPSHOT: Final = 16 * 1024 * 1024
+
+# ---- proxy
+PROXY_CONNECTIONS: Final = 4_096  # of one proxy
+PROXY_BUFFER: Final = 256 * 1024  # bytes held for one direction of a connection before reading pauses
+HTTP_HEAD: Final = 64 * 1024
+CONTROL_FRAME: Final = 1024 * 1024
