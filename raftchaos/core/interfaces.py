@@ -1,0 +1,156 @@
+"""The small Protocols through which the rooms of one peer meet.
+
+Sibling rooms (api, agent, telemetry, faults, proxy, consensus) never import one another. What one of them needs of
+another is named here, and each Protocol has an in-memory twin that passes the same conformance suite as the real part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from raftchaos import limits
+
+
+class Entry(NamedTuple):
+    """One committed command, as the state machine receives it."""
+
+    index: int
+    """Position in the Raft log; grows by at least one from entry to entry (entries of Raft itself are not shown)."""
+    term: int
+    """Term of the leader that appended it."""
+    request_id: str
+    """Chosen by the proposer; the same id may arrive twice and must then change nothing."""
+    wall_ms: int
+    """Milliseconds since 1970-01-01 UTC, read by the leader when it appended the entry. May step backwards."""
+    command: bytes
+    """`core.commands.encode` of a command."""
+
+
+class Outcome(NamedTuple):
+    """What became of a proposal."""
+
+    index: int
+    """Log index of the entry that carried it."""
+    result: dict[str, Any]
+    """What `StateMachine.apply` returned on this peer."""
+
+
+class StateMachine(Protocol):
+    """What the replicated log drives. Called from the loop's thread only; deterministic; never raises in `apply`."""
+
+    def apply(self, entry: Entry) -> object:
+        """Apply one committed entry; returns the result as a msgpack-able dict."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """The whole state as bytes, at most `limits.SNAPSHOT`."""
+        ...
+
+    def restore(self, data: bytes) -> None:
+        """Replace the whole state. Raises ValueError if the bytes are not believable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """Who votes and whom of them this peer can reach now."""
+
+    voters: tuple[str, ...]
+    """Names of all voting members, sorted."""
+    reachable: tuple[str, ...]
+    """Voters with a live connection, this peer included if it votes, sorted."""
+    has_quorum: bool
+    """A majority of the voters is reachable."""
+    missing: int
+    """How many more voters must be reachable for a majority; 0 if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One consistent look at the replica."""
+
+    name: str
+    role: str
+    """`leader`, `follower` or `candidate`."""
+    term: int
+    leader: str | None
+    """Name of the leader this peer knows in its term."""
+    commit_index: int
+    applied_index: int
+    last_index: int
+    quorum: Quorum
+    ready: bool
+    """It has caught up with what it saw when it started, and it sees a leader."""
+    leader_ready: bool
+    """It leads, and an entry of its own term is committed and applied."""
+
+
+class ReplicatedLog(Protocol):
+    """The replicated log as the other rooms see it. All methods are called from the loop's thread."""
+
+    def status(self) -> ReplicaStatus:
+        """The present state; cheap."""
+        ...
+
+    async def propose(self, request_id: str, command: bytes, *, timeout: float = limits.WRITE_TIMEOUT) -> Outcome:
+        """Replicate a command through any peer and wait until it is applied on this one.
+
+        It is forwarded to the leader, and repeated across changes of the leader with the same request id until
+        `timeout` seconds have passed. Raises NoQuorum (it certainly did not enter the log), Busy (too many in flight
+        here) or OutcomeUnknown.
+        """
+        ...
+
+    def propose_as_leader(self, request_id: str, command: bytes, term: int) -> bool:
+        """Append a command only if this peer leads in exactly `term`; never forwarded nor repeated.
+
+        Returns False if it was not appended.
+        """
+        ...
+
+    async def read_barrier(self, *, timeout: float) -> int:
+        """A linearizable read index; returns once this peer has applied it. Raises NoQuorum."""
+        ...
+
+    async def confirm_leadership(self, *, timeout: float) -> int:
+        """Leader only: the commit index, after a majority of the voters answered, in this leader's own term, a message
+        that was sent after this call. Concurrent callers share a round. Raises NoQuorum.
+        """
+        ...
+
+    def send(self, peer: str, message: dict[str, Any]) -> bool:
+        """Send an unreliable application message to a peer (this one included) over the Raft connection.
+
+        Returns False if the peer is not connected. True does not mean that it arrives.
+        """
+        ...
+
+    def on_message(self, handler: Callable[[str, dict[str, Any]], None]) -> None:
+        """Register who takes application messages: called with the sender's name and the message."""
+        ...
+
+    def on_applied(self, callback: Callable[[], None]) -> None:
+        """Register a callback for after each batch of applied entries and after each restore."""
+        ...
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Register a callback for changes of leader, term, connections or quorum."""
+        ...
+
+    async def add_voter(self, name: str, raft_address: str, *, timeout: float) -> None:
+        """Make a peer a voting member (leader only, one change at a time)."""
+        ...
+
+    async def remove_voter(self, name: str, *, timeout: float) -> None:
+        """Take a peer out of the voting members (leader only; a leader that removes itself hands over first)."""
+        ...
+
+    def set_address(self, name: str, raft_address: str) -> None:
+        """Connect to this peer at `HOST:PORT` from now on."""
+        ...
+
+    async def transfer_leadership(self, *, timeout: float) -> bool:
+        """Hand leadership to the most advanced reachable voter; False if it did not happen in `timeout` seconds."""
+        ...
