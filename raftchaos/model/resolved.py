@@ -1,0 +1,203 @@
+"""What a cluster is asked to do, once every name in a document is looked up and every default filled in.
+
+A document is written for people; a `ResolvedOrchestration` is what the log carries and what the decisions read. It
+names no scenario any more, only faults with their complete parameters, so that a peer needs nothing else to run it.
+The classes are frozen; the dicts within them are never changed by anybody. `to_dict` gives plain dicts, lists, strings
+and numbers (good for msgpack and JSON alike) and `from_dict` gives back an equal value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+SEED_MAX: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exactly
+
+
+class CoordinationMode(StrEnum):
+    """How the targets of an orchestration share its steps."""
+
+    PARALLEL = "parallel"
+    SEQUENTIAL = "sequential"
+    LEADER_ASSIGNED = "leaderAssigned"
+    PEER_TO_PEER = "peerToPeer"
+
+
+class OnNoTargets(StrEnum):
+    """What becomes of a task that finds no node to run on: it fails, or it ends without doing anything."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRule:
+    """Which nodes: those `names`, or those whose labels hold all of `selector` (empty: all active nodes).
+
+    `count` takes that many of them, `percent` (1 to 100, rounded up, at least one) that part; at most one of the two
+    is given, and neither beside `names`.
+    """
+
+    names: tuple[str, ...] = ()
+    selector: Mapping[str, str] = field(default_factory=dict)
+    count: int | None = None
+    percent: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "names": list(self.names),
+            "selector": dict(self.selector),
+            "count": self.count,
+            "percent": self.percent,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TargetRule:
+        """The rule that `to_dict` told. Raises ValueError if it is not one."""
+        with _believing("target rule"):
+            return cls(tuple(data["names"]), dict(data["selector"]), data["count"], data["percent"])
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyLimits:
+    """How many nodes may be under faults at once; None is no limit.
+
+    `max_percent` is of the active nodes, rounded down, at least one.
+    """
+
+    max_nodes: int | None = None
+    max_percent: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"maxNodes": self.max_nodes, "maxPercent": self.max_percent}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SafetyLimits:
+        """The limits that `to_dict` told. Raises ValueError if they are none."""
+        with _believing("limits"):
+            return cls(data["maxNodes"], data["maxPercent"])
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedFault:
+    """One fault: a type of the registry and its complete parameters, with the names that documents use (camelCase)."""
+
+    type: str
+    parameters: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"type": self.type, "parameters": dict(self.parameters)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ResolvedFault:
+        """The fault that `to_dict` told. Raises ValueError if it is none."""
+        with _believing("fault"):
+            return cls(str(data["type"]), dict(data["parameters"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedStep:
+    """One step. All of its faults start together, after `delay_before_seconds`, and last `duration_seconds`.
+
+    `retries` is how many new attempts on other nodes follow the loss of a node, in the mode leaderAssigned.
+    """
+
+    name: str
+    scenario: str
+    faults: tuple[ResolvedFault, ...]
+    duration_seconds: float
+    delay_before_seconds: float = 0.0
+    continue_on_failure: bool = False
+    retries: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "name": self.name,
+            "scenario": self.scenario,
+            "faults": [fault.to_dict() for fault in self.faults],
+            "durationSeconds": self.duration_seconds,
+            "delayBeforeSeconds": self.delay_before_seconds,
+            "continueOnFailure": self.continue_on_failure,
+            "retries": self.retries,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ResolvedStep:
+        """The step that `to_dict` told. Raises ValueError if it is none."""
+        with _believing("step"):
+            return cls(
+                name=str(data["name"]),
+                scenario=str(data["scenario"]),
+                faults=tuple(ResolvedFault.from_dict(fault) for fault in data["faults"]),
+                duration_seconds=float(data["durationSeconds"]),
+                delay_before_seconds=float(data["delayBeforeSeconds"]),
+                continue_on_failure=bool(data["continueOnFailure"]),
+                retries=int(data["retries"]),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedOrchestration:
+    """A whole experiment, ready to be submitted: nothing in it refers to anything outside of it."""
+
+    name: str
+    mode: CoordinationMode
+    targets: TargetRule
+    steps: tuple[ResolvedStep, ...]
+    limits: SafetyLimits
+    deadline_seconds: float
+    seed: int
+    description: str = ""
+    on_no_targets: OnNoTargets = OnNoTargets.FAIL
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "name": self.name,
+            "mode": self.mode.value,
+            "targets": self.targets.to_dict(),
+            "steps": [step.to_dict() for step in self.steps],
+            "limits": self.limits.to_dict(),
+            "deadlineSeconds": self.deadline_seconds,
+            "seed": self.seed,
+            "description": self.description,
+            "onNoTargets": self.on_no_targets.value,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ResolvedOrchestration:
+        """The orchestration that `to_dict` told. Raises ValueError if it is none."""
+        with _believing("orchestration"):
+            return cls(
+                name=str(data["name"]),
+                mode=CoordinationMode(data["mode"]),
+                targets=TargetRule.from_dict(data["targets"]),
+                steps=tuple(ResolvedStep.from_dict(step) for step in data["steps"]),
+                limits=SafetyLimits.from_dict(data["limits"]),
+                deadline_seconds=float(data["deadlineSeconds"]),
+                seed=int(data["seed"]),
+                description=str(data["description"]),
+                on_no_targets=OnNoTargets(data["onNoTargets"]),
+            )
+
+
+def seed_of_name(name: str) -> int:
+    """The seed of an orchestration that gives none: a hash of its name, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") & SEED_MAX
+
+
+@contextmanager
+def _believing(what: str) -> Iterator[None]:
+    """Turns what goes wrong while plain data is taken apart into one ValueError that says what it should have been."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"this is no {what}: {type(error).__name__}: {error}") from error
