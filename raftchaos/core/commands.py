@@ -1,0 +1,268 @@
+"""The language of the cluster: every change of the replicated state is one of these commands.
+
+A command is data. Whoever proposes it evaluates everything that could differ between peers (clocks, templates, cron,
+schemas); `apply` only compares and copies. On the wire and in the Raft log a command is msgpack
+`[VERSION, kind, fields]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgpack
+
+from raftchaos.errors import RaftchaosError, UsageError
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Base of all commands."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderStarted(Command):
+    """A leader's first command: announces its term. Commands with a `term` below it are refused from then on."""
+
+    kind: ClassVar[str] = "leaderStarted"
+    term: int
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterNode(Command):
+    """A peer started: this is its new incarnation. It has undone what an earlier one left."""
+
+    kind: ClassVar[str] = "registerNode"
+    name: str
+    incarnation: int
+    directory: str
+    raft_address: str
+    api_address: str
+    labels: dict[str, str] = field(default_factory=dict)
+    capabilities: list[str] = field(default_factory=list)
+    proxies: list[str] = field(default_factory=list)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateProxies(Command):
+    """The names of a node's proxies have changed."""
+
+    kind: ClassVar[str] = "updateProxies"
+    name: str
+    incarnation: int
+    proxies: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed(Command):
+    """The leader has not been able to answer this incarnation for longer than its lease and its time to revert."""
+
+    kind: ClassVar[str] = "nodeFailed"
+    term: int
+    name: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeActive(Command):
+    """A failed incarnation answers again and has applied its own NodeFailed."""
+
+    kind: ClassVar[str] = "nodeActive"
+    term: int
+    name: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDegraded(Command):
+    """A node answers but is not well (`reasons`), or is well again (no reasons)."""
+
+    kind: ClassVar[str] = "nodeDegraded"
+    term: int
+    name: str
+    incarnation: int
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNode(Command):
+    """Gives a node no new runs (`drained`), or gives it runs again."""
+
+    kind: ClassVar[str] = "drainNode"
+    name: str
+    drained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNode(Command):
+    """Takes a node out of the registry. Refused while it is not failed and has live runs."""
+
+    kind: ClassVar[str] = "removeNode"
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitTask(Command):
+    """Accepts an orchestration as a task. `id` is chosen by the submitter and is its request id for ever."""
+
+    kind: ClassVar[str] = "submitTask"
+    id: str
+    orchestration: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask(Command):
+    """Recovers what is active and ends the task as cancelled."""
+
+    kind: ClassVar[str] = "cancelTask"
+    id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseTask(Command):
+    """Recovers what is active; `ResumeTask` plans new attempts for the time that is left."""
+
+    kind: ClassVar[str] = "pauseTask"
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeTask(Command):
+    """Takes up a paused task."""
+
+    kind: ClassVar[str] = "resumeTask"
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRuns(Command):
+    """The planner's next runs of a task: pairs of a run id and its duration in seconds."""
+
+    kind: ClassVar[str] = "planRuns"
+    term: int
+    task: str
+    runs: list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRun(Command):
+    """A planned run that will not take place."""
+
+    kind: ClassVar[str] = "skipRun"
+    term: int
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindDownTask(Command):
+    """The planner ends a task: `final` is what it becomes once everything is recovered."""
+
+    kind: ClassVar[str] = "windDownTask"
+    term: int
+    id: str
+    final: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishTask(Command):
+    """Every run of the task has ended: gives it its final status and its verdict."""
+
+    kind: ClassVar[str] = "finishTask"
+    term: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun(Command):
+    """A node asks to be granted a run, with the targets that it resolved. The answer is `granted` or a refusal."""
+
+    kind: ClassVar[str] = "startRun"
+    run: str
+    node: str
+    incarnation: int
+    directory: str
+    targets: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunActive(Command):
+    """The fault of a granted run is on."""
+
+    kind: ClassVar[str] = "runActive"
+    run: str
+    node: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Command):
+    """A run has ended and its fault is off (but for `recoveryFailed`). Sent after the recovery."""
+
+    kind: ClassVar[str] = "runFinished"
+    run: str
+    node: str
+    incarnation: int
+    status: str
+    reason: str = ""
+    effects: list[dict[str, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Halt(Command):
+    """Stops everything until it is lifted. `id` is remembered, so that a late copy halts nothing again."""
+
+    kind: ClassVar[str] = "halt"
+    id: str
+    reason: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume(Command):
+    """Lifts the named halts; halts that it does not name stay."""
+
+    kind: ClassVar[str] = "resume"
+    halts: list[str]
+
+
+KINDS: dict[str, type[Command]] = {cls.kind: cls for cls in Command.__subclasses__()}
+
+
+class UnknownCommand(RaftchaosError):
+    """A command of a newer version: a peer that does not know it must not go on, or it would diverge."""
+
+
+def encode(command: Command) -> bytes:
+    """The bytes of a command, the same for equal commands on every peer."""
+    fields = {item.name: getattr(command, item.name) for item in dataclasses.fields(command)}
+    packed: bytes = msgpack.packb([VERSION, command.kind, fields])
+    return packed
+
+
+def decode(data: bytes) -> Command:
+    """The command in `data`. Raises `UnknownCommand` for a kind or version of another release, `UsageError` for
+    anything that is not a command."""
+    try:
+        version, kind, fields = msgpack.unpackb(data, strict_map_key=False)
+        known = KINDS.get(kind)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise UsageError(f"found {len(data)} bytes that are no command ({error})") from None
+    if version != VERSION or known is None:
+        raise UnknownCommand(
+            f"found the command {kind!r} of version {version}, this release knows version {VERSION}",
+            hint="upgrade this peer to the release of the others",
+        )
+    try:
+        return known(**fields)
+    except TypeError as error:
+        raise UsageError(f"found wrong fields for the command {kind!r}: {error}") from None
