@@ -41,6 +41,18 @@ PROXIES: Final = 200
 EVENT_STREAMS: Final = 64  # open server-sent event streams of a peer
 EVENTS_KEPT: Final = 10_000  # events a stream can be resumed from
 REASON: Final = 512
+LABEL: Final = 128  # characters of a label's key or value
+STEP_DURATION_DEFAULT: Final = 60.0
+STEP_RETRIES: Final = 10
+PROBLEMS_SHOWN: Final = 50  # problems of one document that a message lists; the rest is counted
+SCENARIO_FAULTS: Final = 16  # faults of one scenario
+STEP_PARAMETERS: Final = 64
+DIGITS: Final = 40  # of one number in a document
+
+# ---- faults
+FAULT_DELAY_MS: Final = 600_000.0  # ten minutes: longer than any client's patience
+FAULT_STATUS_CODES: Final = 20
+FAULT_BODY: Final = 4 * 1024  # characters of the answer of an injected error
 
 # ---- consensus
 PROPOSALS_IN_FLIGHT: Final = 256

@@ -1,1 +1,1 @@
-"""The language of raftchaos: documents, the parameters of every fault, nodes, tasks and runs. Validated data, no I/O."""
+"""The language of raftchaos: documents, the parameters of every fault, nodes, tasks, runs. Data, no I/O."""

@@ -36,10 +36,10 @@ class OnNoTargets(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TargetRule:
-    """Which nodes: those `names`, or those whose labels hold all of `selector` (empty: all active nodes).
+    """Which nodes: those of `names`, or those whose labels hold all of `selector`; with neither, all active nodes.
 
-    `count` takes that many of them, `percent` (1 to 100, rounded up, at least one) that part; at most one of the two
-    is given, and neither beside `names`.
+    `count` then takes that many of them, `percent` (1 to 100, rounded up, at least one) that part; at most one of the
+    two is given. In the mode peerToPeer `count` is instead how many nodes take each step (None: one).
     """
 
     names: tuple[str, ...] = ()

@@ -1,0 +1,98 @@
+"""What every fault says about itself, and what the parameters of all faults have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from raftchaos import limits
+from raftchaos.model.names import Name, unique
+
+
+class FaultParameters(BaseModel):
+    """Parameters of a fault, in camelCase with the unit in the name. Nothing is converted: "5" is no number."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def merged(cls, defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a scenario with those of a step over them, both by their names in documents."""
+        return {**defaults, **overrides}
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        """The names that documents use, in the order of the class."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+    def complete(self) -> dict[str, Any]:
+        """All parameters with their defaults, as plain data; what is absent has no value at all."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+ParametersClass = type[FaultParameters]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultType:
+    """An entry of the catalogue.
+
+    `kind` is "continuous" (has an undo, lives on a lease) or "oneShot" (no undo). `needs` are the capabilities a node
+    must have. `protocol` is what the proxied bytes must be, if the fault is done by a proxy. `recovery_seconds` is how
+    long the recovery takes at most; with the lateness of `limits` it fits into `limits.REVERT`.
+    """
+
+    type: str
+    kind: Literal["continuous", "oneShot"]
+    parameters: ParametersClass
+    summary: str
+    needs: tuple[str, ...]
+    protocol: Literal["tcp", "http"] | None
+    recovery_seconds: float
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _unique(names: list[str] | None) -> list[str] | None:
+    return names if names is None else unique(names)
+
+
+ProxyNames = Annotated[
+    list[Name] | None,
+    BeforeValidator(_as_list),
+    AfterValidator(_unique),
+    Field(min_length=1, max_length=limits.PROXIES),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": limits.NAME},
+                {"type": "array", "items": {"type": "string", "maxLength": limits.NAME}, "minItems": 1},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""One proxy or a list of them; absent: all proxies of the node. Always a list once it is validated."""
+
+Probability = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+"""A chance above 0, at most 1."""
+
+Milliseconds = Annotated[float, Field(ge=0, le=limits.FAULT_DELAY_MS, allow_inf_nan=False)]
+"""A span of time in milliseconds, from 0 to ten minutes."""
+
+
+class ProxyFaultParameters(FaultParameters):
+    """Parameters of a fault that the node's proxies do."""
+
+    proxy: ProxyNames = Field(
+        default=None, description="Name of a proxy of the node, or a list of names; absent: all proxies of the node."
+    )
+
+    def proxies(self, available: list[str]) -> list[str]:
+        """Which of the node's proxies are meant. Names that the node does not have are part of the answer."""
+        return list(available) if self.proxy is None else list(self.proxy)
