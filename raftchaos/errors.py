@@ -124,7 +124,9 @@ class DataCorrupt(MachineUnusable):
 class RecoveryFailed(RaftchaosError):
     """A fault could not be taken back."""
 
-    spec = ErrorSpec("recovery-failed", 500, 6, False, "look at the named target; `raftchaos fault recover` tries again")
+    spec = ErrorSpec(
+        "recovery-failed", 500, 6, False, "look at the named target; `raftchaos fault recover` tries again"
+    )
 
 
 def all_errors() -> dict[str, type[RaftchaosError]]:
@@ -136,3 +138,13 @@ def all_errors() -> dict[str, type[RaftchaosError]]:
         found[cls.spec.code] = cls
         pending.extend(cls.__subclasses__())
     return found
+
+
+def error_of_code(
+    code: str, message: str, *, hint: str | None = None, details: Mapping[str, Any] | None = None
+) -> RaftchaosError:
+    """The error of that code. A code that this release does not know gives a plain `RaftchaosError`."""
+    cls = all_errors().get(code)
+    if cls is None:
+        return RaftchaosError(message, hint=hint or f"its code is {code!r}", details=details)
+    return cls(message, hint=hint, details=details)

@@ -69,3 +69,13 @@ PROXY_CONNECTIONS: Final = 4_096  # of one proxy
 PROXY_BUFFER: Final = 256 * 1024  # bytes held for one direction of a connection before reading pauses
 HTTP_HEAD: Final = 64 * 1024
 CONTROL_FRAME: Final = 1024 * 1024
+
+# ---- HTTP API
+MEMBERSHIP_TIMEOUT: Final = 20.0  # a join or a removal: the new member must be reached, the old one handed over
+HTTP_BODY: Final = DOCUMENT + 64 * 1024  # a document within its JSON envelope; scenarios count as part of it
+HTTP_IDLE: Final = 75.0  # a kept-alive connection without a request
+PAGE: Final = 200  # the largest page of a list
+PAGE_DEFAULT: Final = 50
+EVENT_HEARTBEAT: Final = 10.0  # a comment on a silent stream, so that a dead connection is noticed
+EVENT_STREAM_WRITE: Final = 20.0  # a reader that takes nothing this long is cut off
+TASK_SERIES: Final = 100  # finished tasks that still have series in the metrics

@@ -1,0 +1,310 @@
+"""What the HTTP API needs of the peer that it belongs to.
+
+The composition root implements `PeerServices` over the replica, the replicated state, the agent and the proxies; the
+API and its tests know nothing else of a peer. All methods are called from the loop's thread. Properties and plain
+methods are cheap, do no I/O and never raise; what may wait is `async` and raises subclasses of `RaftchaosError` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from raftchaos import limits
+from raftchaos.core.interfaces import Outcome, ReplicaStatus
+from raftchaos.core.state import ClusterState, HaltRecord
+from raftchaos.errors import UsageError, error_of_code
+from raftchaos.model.events import Event
+
+LAST_NUMBER = 2**31 - 1
+"""Greater than the number of any event: `EventId(index, LAST_NUMBER)` stands after all events of that index."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class EventId:
+    """The place of an event: equal on all peers, so that a stream can go on at another one."""
+
+    index: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.index}-{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> EventId:
+        """Reads `INDEX-NUMBER`, or `INDEX` for the place after all events of that index. Raises `UsageError`."""
+        index, dash, number = text.partition("-")
+        if index.isascii() and index.isdigit() and len(index) < 20:
+            if not dash:
+                return cls(int(index), LAST_NUMBER)
+            if number.isascii() and number.isdigit() and len(number) < 20:
+                return cls(int(index), int(number))
+        raise UsageError(f"found the event id {text[:60]!r}, expected INDEX-NUMBER such as 120-0, or an index")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Stands in an event stream where events are missing: the peer no longer keeps them, or never saw them.
+
+    A reader that needs them reads the tasks again. `after` is the last place that it had, `before` the place of the
+    next event that it gets, or the newest place that the peer knows.
+    """
+
+    after: EventId
+    before: EventId
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveFault:
+    """A fault that is on at this peer now."""
+
+    run: str
+    """Id of its run, as text."""
+    fault: str
+    """Its type."""
+    target: str
+    """What it is done to, e.g. `proxy:payments`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRecord:
+    """A proxy of this node. `stats` are counters since its process started, empty while that is down."""
+
+    name: str
+    listen: str
+    """`HOST:PORT` that it listens on."""
+    upstream: str
+    """`HOST:PORT` that it connects to."""
+    stats: Mapping[str, int]
+    """connections, active, requests, bytes_up, bytes_down, upstream_errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaltAnswer:
+    """The answer to a halt."""
+
+    id: str
+    logged: bool
+    """Whether it is in the Raft log already. If not, every peer that knows it proposes it once there is a quorum."""
+    told: tuple[str, ...]
+    """Names of the peers that were told directly, this one included, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """A new peer asks to become a voting member."""
+
+    name: str
+    directory: str
+    """Id of its data directory."""
+    raft_address: str
+    api_address: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """The answer to a join: what the new peer needs to take part."""
+
+    cluster: str
+    """Id of the cluster."""
+    members: Mapping[str, str]
+    """Raft address of every voting member by name, the new one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether this peer works."""
+
+    live: bool
+    """False: only a restart helps (answered as 503 on /healthz)."""
+    ready: bool
+    """It has caught up with what it saw when it started, and it sees a leader."""
+    reasons: tuple[str, ...] = ()
+    """Why it is not live, not ready or not well, in plain words."""
+
+
+class PeerServices(Protocol):
+    """One peer, as its API sees it.
+
+    Every method that writes works on any peer (it is forwarded to the leader), waits at most `limits.WRITE_TIMEOUT`
+    seconds unless it says otherwise, and raises
+
+    * the error that a rejected result names (`raise_for_result` does that): NotFound, Conflict, Refused, Halted …;
+    * `NoQuorum` if it certainly was not written; its message says how many peers are missing (`no_quorum_message`);
+    * `OutcomeUnknown` if nobody can tell, `Busy` if too many writes are in flight here.
+
+    The returned `Outcome` has the index that carried the command; it is applied on this peer.
+    """
+
+    # ---- who this is -------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of this peer and of its node."""
+        ...
+
+    @property
+    def cluster(self) -> str:
+        """Id of the cluster; empty until this peer is a member of one."""
+        ...
+
+    @property
+    def insecure(self) -> bool:
+        """Whether it was started with --insecure."""
+        ...
+
+    # ---- reads -------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ClusterState:
+        """The newest applied state; belongs to `applied_index` when both are read without an await between them."""
+        ...
+
+    @property
+    def applied_index(self) -> int:
+        """Raft index that `state` shows."""
+        ...
+
+    def state_hash(self) -> str:
+        """Hash of `state` in hexadecimal: equal on all peers at equal index."""
+        ...
+
+    def status(self) -> ReplicaStatus:
+        """The replica: role, term, leader, quorum, indexes."""
+        ...
+
+    def health(self) -> Health:
+        """Whether it works; for /healthz and /readyz."""
+        ...
+
+    def active_faults(self) -> Sequence[ActiveFault]:
+        """The faults that are on at this peer now, by run."""
+        ...
+
+    def local_halts(self) -> Sequence[HaltRecord]:
+        """The halts that this peer obeys although the state does not hold them (yet)."""
+        ...
+
+    async def read_barrier(self, *, timeout: float = limits.WRITE_TIMEOUT) -> int:
+        """Waits until this peer has applied everything that was committed before this call.
+
+        Returns that index. Raises NoQuorum.
+        """
+        ...
+
+    def events(self, after: EventId | None) -> AsyncIterator[Event | Gap]:
+        """The events after that place, in order, for ever; from now on if it is None.
+
+        Yields a `Gap` wherever events are missing. Ends when the peer stops. Bounded by itself: a reader that is slow
+        gets a gap, it does not make the peer grow. The iterator is closed with `aclose()`.
+        """
+        ...
+
+    async def metrics_text(self) -> str:
+        """All metrics of this peer in the Prometheus text format 0.0.4."""
+        ...
+
+    # ---- tasks -------------------------------------------------------------------------------------------------
+
+    async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
+        """Accepts a `ResolvedOrchestration.to_dict()` as the task of this id.
+
+        The id is the request id for ever: the same id with the same orchestration is answered with the task that
+        exists. Raises Conflict if it belongs to another orchestration or has left the history, Halted, Refused.
+        """
+        ...
+
+    async def cancel_task(self, task: str, reason: str) -> Outcome:
+        """Recovers what is active and ends it as cancelled."""
+        ...
+
+    async def pause_task(self, task: str) -> Outcome:
+        """Recovers what is active and keeps the task for `resume_task`."""
+        ...
+
+    async def resume_task(self, task: str) -> Outcome:
+        """Takes up a paused task."""
+        ...
+
+    # ---- nodes -------------------------------------------------------------------------------------------------
+
+    async def drain_node(self, name: str, drained: bool) -> Outcome:
+        """Gives the node no new runs (True), or gives it runs again (False)."""
+        ...
+
+    async def remove_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
+        """Takes the node out of the registry and out of the voting members.
+
+        Refused while it is not failed and has live runs, and for the last voter. Repeating it is harmless.
+        """
+        ...
+
+    async def join(self, request: JoinRequest, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> JoinAnswer:
+        """Makes a new peer a voting member; through the leader, whichever peer is asked.
+
+        The same request again is answered the same. Raises Conflict if another data directory has the name.
+        """
+        ...
+
+    # ---- halt and resume ---------------------------------------------------------------------------------------
+
+    async def halt(self, reason: str, halt_id: str = "") -> HaltAnswer:
+        """Stops everything: reverts the faults of this peer, remembers the halt on disk, tells every peer that it
+        reaches, and puts it into the log if there is a quorum.
+
+        Works without a quorum and never raises NoQuorum. `halt_id` is chosen by a caller who may have to repeat the
+        request; empty: the peer makes one.
+        """
+        ...
+
+    async def resume(self, halts: Sequence[str] | None) -> Sequence[str]:
+        """Lifts these halts, or all that this peer knows; returns the ids that were lifted.
+
+        Raises NotFound for an id that is not in force.
+        """
+        ...
+
+    # ---- proxies of this node ----------------------------------------------------------------------------------
+
+    async def proxies(self) -> Sequence[ProxyRecord]:
+        """The proxies of this node, by name."""
+        ...
+
+    async def add_proxy(self, name: str, listen: str, upstream: str) -> ProxyRecord:
+        """Starts a proxy and keeps it in the data directory; the answer has the port that a `:0` became.
+
+        The same proxy again is answered the same. Raises Conflict if the name has other values, MachineUnusable if the
+        address cannot be listened on, UsageError for addresses that are none.
+        """
+        ...
+
+    async def remove_proxy(self, name: str) -> None:
+        """Stops a proxy and forgets it. Raises NotFound, and Refused while a fault is on in it."""
+        ...
+
+
+def raise_for_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the result of an applied command, or raises the error that a rejected one names.
+
+    A rejected result is `{"ok": False, "code": ..., "message": ...}` and may have `hint` and `details`.
+    """
+    if result.get("ok", False):
+        return result
+    message = str(result.get("message") or result.get("reason") or "the cluster declined the command")
+    hint = result.get("hint")
+    raise error_of_code(str(result.get("code", "refused")), message, hint=hint, details=result.get("details"))
+
+
+def no_quorum_message(status: ReplicaStatus) -> str:
+    """What a write without a quorum is told: who is missing, in words."""
+    quorum = status.quorum
+    voters, reachable = len(quorum.voters), len(quorum.reachable)
+    if quorum.has_quorum:
+        return f"no leader: {reachable} of {voters} voting peers are reachable and an election is under way"
+    away = ", ".join(name for name in quorum.voters if name not in quorum.reachable) or "unknown"
+    return (
+        f"no quorum: {quorum.missing} more of the {voters} voting peers must be reachable for a majority, "
+        f"found {reachable} (not reachable: {away})"
+    )
