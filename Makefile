@@ -1,0 +1,54 @@
+# Everything a person types. The virtual environment is made on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test test-system soak lint format bench lock clean help
+
+help:
+	@echo "make demo         three peers, a shop, an experiment, a killed leader: the whole thing in under a minute"
+	@echo "make test         unit tests, simulation and one smoke test of real peers (under five minutes)"
+	@echo "make test-system  real processes, kills, pauses (under 45 minutes)"
+	@echo "make lint         ruff, mypy and the directions of the imports"
+	@echo "make bench        the figures of docs/performance.md"
+	@echo "make soak         repeated kills; for a long evening, never in CI"
+
+$(READY): setup.cfg pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"found Python {sys.version.split()[0]}, raftchaos needs 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/raftchaos demo
+
+test: $(READY)
+	$(PYTEST) -q -n 2 --dist loadfile tests/unit tests/simulation tests/system/cluster/test_smoke.py
+
+test-system: $(READY)
+	$(PYTEST) -v -p no:cacheprovider tests/system
+
+soak: $(READY)
+	RAFTCHAOS_SOAK=1 $(PYTEST) -v -p no:cacheprovider --timeout 3600 tests/system
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+lock: $(READY)
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

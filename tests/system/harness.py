@@ -1,0 +1,347 @@
+"""Real peers as processes on loopback, driven from outside over their API and with signals."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str, interval: float = 0.05) -> Any:
+    """The first true value of `condition`; fails the test with `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    last: object = None
+    while time.monotonic() < end:
+        try:
+            value = condition()
+            if value:
+                return value
+            last = value
+        except (OSError, http.client.HTTPException, ApiError, KeyError) as error:
+            last = error
+        time.sleep(interval)
+    raise AssertionError(f"waited {seconds} s for: {what}; last: {last!r}")
+
+
+class ApiError(Exception):
+    """An answer of 400 or above."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status, self.body = status, body
+
+
+def call(port: int, method: str, path: str, body: Any = None, timeout: float = 5.0) -> Any:
+    """One request to a peer's API; the JSON answer. Raises ApiError and OSError."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        payload = None if body is None else json.dumps(body)
+        connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})
+        answer = connection.getresponse()
+        data = answer.read()
+        kind = answer.getheader("Content-Type", "")
+        value = json.loads(data) if "json" in kind else data.decode()
+        if answer.status >= 400:
+            raise ApiError(answer.status, value)
+        return value
+    finally:
+        connection.close()
+
+
+class PeerProcess:
+    """One `raftchaos peer`."""
+
+    def __init__(self, name: str, root: Path, proxies: list[dict[str, str]] | None = None) -> None:
+        self.name, self.root = name, root
+        self.data = root / name
+        self.api, self.raft = free_port(), free_port()
+        self.config = root / f"{name}.yaml"
+        self.log = root / f"{name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.config.write_text(json.dumps({"proxies": proxies or []}))
+
+    def command(self, join: int | None = None, extra: tuple[str, ...] = ()) -> list[str]:
+        """The command line of this peer."""
+        words = [
+            sys.executable, "-m", "raftchaos.cli.main", "peer", "--name", self.name,
+            "--listen", f"127.0.0.1:{self.api}", "--raft-listen", f"127.0.0.1:{self.raft}",
+            "--data-dir", str(self.data), "--config", str(self.config),
+        ]  # fmt: skip
+        if join is not None:
+            words += ["--join", f"127.0.0.1:{join}"]
+        return [*words, *extra]
+
+    def start(self, join: int | None = None, extra: tuple[str, ...] = ()) -> PeerProcess:
+        """Start the process, in a session of its own; its output goes to `log`."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(join, extra), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def get(self, path: str, timeout: float = 5.0) -> Any:
+        return call(self.api, "GET", path, timeout=timeout)
+
+    def post(self, path: str, body: Any = None, timeout: float = 5.0) -> Any:
+        return call(self.api, "POST", path, body if body is not None else {}, timeout)
+
+    def delete(self, path: str, timeout: float = 5.0) -> Any:
+        return call(self.api, "DELETE", path, timeout=timeout)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.get("/api/v1/status")
+        return found
+
+    def ready(self) -> bool:
+        try:
+            self.get("/readyz", 2.0)
+        except (ApiError, OSError, http.client.HTTPException):
+            return False
+        return True
+
+    def children(self) -> list[psutil.Process]:
+        """Its processes that live now: proxy and reaper, found by the data directory in their command lines."""
+        found = []
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            words = process.info["cmdline"] or []
+            if (
+                process.pid != self.pid
+                and any(str(self.data) in word for word in words)
+                and "raftchaos." in " ".join(words)
+            ):
+                found.append(process)
+        return found
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL of main."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, seconds: float = 15) -> int:
+        """A graceful stop; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def wait_exit(self, seconds: float = 20) -> int:
+        assert self.process is not None
+        return self.process.wait(seconds)
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def end(self) -> None:
+        """Ends everything that belongs to this peer, by process id."""
+        if self.process is None:
+            return
+        children = self.children()
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+        for child in [*children, *self.children()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGCONT)
+                child.kill()
+
+
+class Cluster:
+    """Peers that found and join one cluster."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.peers: dict[str, PeerProcess] = {}
+
+    def add(
+        self, name: str, join: PeerProcess | None = None, proxies: list[dict[str, str]] | None = None
+    ) -> PeerProcess:
+        peer = PeerProcess(name, self.root, proxies)
+        self.peers[name] = peer
+        return peer.start(None if join is None else join.api)
+
+    def start(self, count: int, proxies: Callable[[str], list[dict[str, str]]] = lambda name: []) -> Cluster:
+        """`count` peers named node-1, node-2, …; returns when all are ready and registered."""
+        first: PeerProcess | None = None
+        for number in range(1, count + 1):
+            name = f"node-{number}"
+            peer = self.add(name, first, proxies(name))
+            if first is None:
+                first = peer
+                wait_until(peer.ready, 20, f"{name} ready\n{peer.output()}")
+        self.wait_ready()
+        return self
+
+    def __getitem__(self, name: str) -> PeerProcess:
+        return self.peers[name]
+
+    def running(self) -> list[PeerProcess]:
+        return [peer for peer in self.peers.values() if peer.process is not None and peer.process.poll() is None]
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        """Until every running peer is ready and the registry shows each of them active."""
+
+        def all_ready() -> bool:
+            peers = self.running()
+            if not all(peer.ready() for peer in peers):
+                return False
+            for peer in peers:
+                nodes = {node["name"]: node["status"] for node in peer.get("/api/v1/nodes")["nodes"]}
+                if any(nodes.get(other.name) != "active" for other in peers):
+                    return False
+            return True
+
+        try:
+            wait_until(all_ready, seconds, "all peers ready")
+        except AssertionError as error:
+            logs = "\n".join(f"--- {peer.name}\n{peer.output()[-3000:]}" for peer in self.peers.values())
+            raise AssertionError(f"{error}\n{logs}") from None
+
+    def leader(self, seconds: float = 15, among: list[PeerProcess] | None = None) -> PeerProcess:
+        """The peer that the others agree leads."""
+
+        def agreed() -> PeerProcess | None:
+            peers = among or self.running()
+            names = set()
+            for peer in peers:
+                names.add(peer.status()["leader"])
+            if len(names) == 1:
+                name = names.pop()
+                if name in self.peers and self.peers[name] in peers:
+                    return self.peers[name]
+            return None
+
+        found: PeerProcess = wait_until(agreed, seconds, "one leader that all agree on")
+        return found
+
+    def submit(self, document: dict[str, Any], peer: PeerProcess | None = None, **more: Any) -> str:
+        """Submit through `peer` (or any running one); the task's id."""
+        chosen = peer or self.running()[0]
+        return str(chosen.post("/api/v1/tasks", {"document": document, **more})["id"])
+
+    def wait_task(self, task: str, seconds: float, peer: PeerProcess | None = None) -> dict[str, Any]:
+        """The task once it has ended."""
+        final = {"completed", "failed", "aborted", "cancelled", "halted", "recoveryFailed"}
+
+        def ended() -> dict[str, Any] | None:
+            view: dict[str, Any] = (peer or self.running()[0]).get(f"/api/v1/tasks/{task}")
+            return view if view["status"] in final else None
+
+        found: dict[str, Any] = wait_until(ended, seconds, f"task {task} ended", 0.1)
+        return found
+
+    def end(self) -> None:
+        for peer in self.peers.values():
+            peer.end()
+
+
+class Upstream:
+    """A real HTTP server that records when each request reached it."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[tuple[float, str]] = []
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                owner.arrivals.append((time.monotonic(), self.path))
+                body = b"hello from upstream"
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = int(self.server.server_address[1])
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join(5)
+
+
+class Sampler:
+    """Asks through one proxy again and again and keeps (start, seconds, status or error) of each request."""
+
+    def __init__(self, port: int, interval: float = 0.05) -> None:
+        self.port, self.interval = port, interval
+        self.samples: list[tuple[float, float, int | str]] = []
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.samples.append(probe(self.port))
+            self._stop.wait(self.interval)
+
+    def close(self) -> None:
+        self._stop.set()
+        self.thread.join(10)
+
+    def slow(self, at_least: float) -> list[float]:
+        """The start times of the requests that took at least this many seconds."""
+        return [start for start, seconds, _ in self.samples if seconds >= at_least]
+
+
+def probe(port: int, timeout: float = 5.0) -> tuple[float, float, int | str]:
+    """One request on a connection of its own: (start, seconds, status or the error's name)."""
+    start = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    result: int | str
+    try:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        answer.read()
+        result = answer.status
+    except (OSError, http.client.HTTPException) as error:
+        result = type(error).__name__
+    finally:
+        connection.close()
+    return start, time.monotonic() - start, result
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[Upstream]:
+    server = Upstream()
+    try:
+        yield server
+    finally:
+        server.close()
