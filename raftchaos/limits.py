@@ -79,3 +79,4 @@ PAGE_DEFAULT: Final = 50
 EVENT_HEARTBEAT: Final = 10.0  # a comment on a silent stream, so that a dead connection is noticed
 EVENT_STREAM_WRITE: Final = 20.0  # a reader that takes nothing this long is cut off
 TASK_SERIES: Final = 100  # finished tasks that still have series in the metrics
+TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it unique
