@@ -16,7 +16,7 @@ from raftchaos import limits
 class Entry(NamedTuple):
     """One committed command, as the state machine receives it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field here, a method of every tuple
     """Position in the Raft log; grows by at least one from entry to entry (entries of Raft itself are not shown)."""
     term: int
     """Term of the leader that appended it."""
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a proposal."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field here, a method of every tuple
     """Log index of the entry that carried it."""
     result: dict[str, Any]
     """What `StateMachine.apply` returned on this peer."""
