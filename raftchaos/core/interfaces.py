@@ -6,11 +6,12 @@ another is named here, and each Protocol has an in-memory twin that passes the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from raftchaos import limits
+from raftchaos.model.resolved import ResolvedStep
 
 
 class Entry(NamedTuple):
@@ -215,3 +216,148 @@ class NullMeter:
 
     def loop_late(self, seconds: float) -> None:
         """Counts nothing."""
+
+
+class Lease(Protocol):
+    """This peer's lease, as its keeper knows it (DESIGN: "A lease, exactly")."""
+
+    @property
+    def end(self) -> float:
+        """When it ends, in seconds of `Clock.boot()`; 0.0 if there never was one. It may have passed."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Grows by one whenever a new lease begins; a lease that has ended is never extended. 0 before the first."""
+        ...
+
+
+class HasFileno(Protocol):
+    """An open socket, without saying more of it."""
+
+    def fileno(self) -> int:
+        """Its file descriptor."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class ProxyControl(Protocol):
+    """The proxy process, as main commands it.
+
+    The implementation keeps the wanted table (proxies and faults) and sends it again to a restarted process while the
+    lease runs. A `run` is the key of one fault on one proxy: `<run id>#<index of the fault in its step>@<proxy>`.
+    Every method raises `RaftchaosError` with the reason when the process could not do it.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """The process runs, answers, and has the whole wanted table."""
+        ...
+
+    @property
+    def socket_path(self) -> str:
+        """Path of its control socket; undo plans name it, so that the reaper finds the process without main."""
+        ...
+
+    def set_lease(self, end: float) -> None:
+        """Tell the process the end of the lease, without waiting. If the end that it had has passed, every fault is
+        gone from the wanted table and from the process first."""
+        ...
+
+    async def inject(
+        self, run: str, fault: str, proxy: str, parameters: Mapping[str, Any], seed: int, lease_end: float
+    ) -> None:
+        """Put a fault on a proxy; returns once it is on. Idempotent. Nothing is on if it raises, or it is told so by
+        a later `recover`."""
+        ...
+
+    async def recover(self, run: str) -> dict[str, int]:
+        """Take a fault off, and out of the wanted table; returns what it did. Idempotent; {} for an unknown one. A
+        process that is gone bears no fault: that is a success with what was last known."""
+        ...
+
+    async def effects(self) -> dict[str, dict[str, int]]:
+        """What every fault has done that is on, or was recovered and not yet forgotten, by key. The count `touched`
+        tells whether it did anything."""
+        ...
+
+    async def forget(self, run: str) -> None:
+        """Drop the counters of a recovered fault. Idempotent."""
+        ...
+
+    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
+        """Relay from this listening socket (it stays open here) to `upstream`. Idempotent."""
+        ...
+
+    async def remove_proxy(self, name: str) -> None:
+        """Stop relaying and close the process's copy of the socket. Idempotent."""
+        ...
+
+    async def take_sockets(self) -> dict[str, HasFileno]:
+        """The listening sockets of a process that outlived its main, by the name of the proxy; {} if there is none."""
+        ...
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        """Counters of the traffic of each proxy by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What became of taking back a run."""
+
+    ok: bool
+    """Everything is off and the undo journal says so."""
+    effects: tuple[dict[str, int], ...]
+    """What each fault of the step did, in the step's order; each has `touched`."""
+    error: str = ""
+    """Why it is not all off."""
+
+
+class RunExecutor(Protocol):
+    """Injects and takes back runs on this machine (`faults.executor`). Keeps the undo journal."""
+
+    @property
+    def ready(self) -> bool:
+        """A fault may be injected now: the undo journal is ours, a reaper stands and knows the lease, the proxy
+        process answers."""
+        ...
+
+    @property
+    def clean(self) -> bool:
+        """What earlier incarnations left has been undone. Until then nothing is registered or injected."""
+        ...
+
+    def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
+        """What a step would touch on this node, as sorted targets such as `proxy:payments`. Raises `NotFound` for a
+        target that is not here and `UsageError` for parameters that this release does not take."""
+        ...
+
+    async def start(
+        self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int, permit: Callable[[], float]
+    ) -> None:
+        """Inject all faults of a step once its undo record is on disk; returns when all are on.
+
+        `permit` is called under the undo journal's lock: it returns the end of the lease or raises `Refused`, which
+        means that nothing was done. Any other `RaftchaosError` means that something may be on: call `recover`.
+        """
+        ...
+
+    async def recover(self, run: str) -> Recovery:
+        """Take back everything of a run. Idempotent; never raises for a fault that cannot be taken back."""
+        ...
+
+    def undone(self) -> dict[str, tuple[dict[str, int], ...]]:
+        """Runs that the undo journal marks as done, with their effects; also what a reaper marked."""
+        ...
+
+    def unfinished(self) -> frozenset[str]:
+        """Runs whose undo record is open."""
+        ...
+
+    async def forget(self, run: str) -> None:
+        """The cluster knows the end of this run: its record and counters are not needed any more."""
+        ...
