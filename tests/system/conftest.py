@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.harness import Cluster, Upstream
+from tests.system.harness import Cluster, Shop, Upstream
 
 
 @pytest.fixture
@@ -24,3 +24,11 @@ def upstream() -> Iterator[Upstream]:
     server = Upstream()
     yield server
     server.close()
+
+
+@pytest.fixture
+def shop(cluster: Cluster, upstream: Upstream) -> Iterator[Shop]:
+    """A cluster whose nodes each have a proxy `web` in front of the upstream; start it with `shop.start(count)`."""
+    made = Shop(cluster, upstream)
+    yield made
+    made.close()

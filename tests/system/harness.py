@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,11 @@ class Upstream:
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 
+    def gaps(self, path: str, at_least: float = 0.6) -> list[tuple[float, float]]:
+        """When no request for `path` arrived for that many seconds: (last before, first after)."""
+        times = [at for at, asked in list(self.arrivals) if asked == path]
+        return [(a, b) for a, b in itertools.pairwise(times) if b - a >= at_least]
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
@@ -298,10 +304,10 @@ class Upstream:
 
 
 class Sampler:
-    """Asks through one proxy again and again and keeps (start, seconds, status or error) of each request."""
+    """Asks for one path through one proxy again and again; keeps (start, seconds, status or error) of each request."""
 
-    def __init__(self, port: int, interval: float = 0.05) -> None:
-        self.port, self.interval = port, interval
+    def __init__(self, port: int, path: str = "/", interval: float = 0.05) -> None:
+        self.port, self.path, self.interval = port, path, interval
         self.samples: list[tuple[float, float, int | str]] = []
         self._stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -309,7 +315,7 @@ class Sampler:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self.samples.append(probe(self.port))
+            self.samples.append(probe(self.port, self.path))
             self._stop.wait(self.interval)
 
     def close(self) -> None:
@@ -321,13 +327,13 @@ class Sampler:
         return [start for start, seconds, _ in self.samples if seconds >= at_least]
 
 
-def probe(port: int, timeout: float = 5.0) -> tuple[float, float, int | str]:
+def probe(port: int, path: str = "/", timeout: float = 5.0) -> tuple[float, float, int | str]:
     """One request on a connection of its own: (start, seconds, status or the error's name)."""
     start = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     result: int | str
     try:
-        connection.request("GET", "/")
+        connection.request("GET", path)
         answer = connection.getresponse()
         answer.read()
         result = answer.status
@@ -338,10 +344,79 @@ def probe(port: int, timeout: float = 5.0) -> tuple[float, float, int | str]:
     return start, time.monotonic() - start, result
 
 
-@contextlib.contextmanager
-def upstream() -> Iterator[Upstream]:
-    server = Upstream()
-    try:
-        yield server
-    finally:
-        server.close()
+class Shop:
+    """A cluster in which every node has a proxy `web` in front of one upstream, and steady traffic through each.
+
+    Requests through the proxy of a node ask for the path "/" and its name, so the upstream can tell them apart.
+    """
+
+    def __init__(self, cluster: Cluster, upstream: Upstream) -> None:
+        self.cluster, self.upstream = cluster, upstream
+        self.ports: dict[str, int] = {}
+        self.samplers: dict[str, Sampler] = {}
+
+    def proxies(self, name: str) -> list[dict[str, str]]:
+        """The configuration of a node's proxies."""
+        port = self.ports.setdefault(name, free_port())
+        return [{"name": "web", "listen": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{self.upstream.port}"}]
+
+    def start(self, count: int) -> Shop:
+        self.cluster.start(count, self.proxies)
+        for name, port in self.ports.items():
+            self.samplers[name] = Sampler(port, f"/{name}")
+        return self
+
+    def gaps(self, name: str) -> list[tuple[float, float]]:
+        """When the upstream saw nothing from this node's proxy."""
+        return self.upstream.gaps(f"/{name}")
+
+    def clean(self, name: str) -> bool:
+        """Whether a request through the node's proxy is answered at once and well."""
+        _, seconds, result = probe(self.ports[name], f"/{name}")
+        return result == 200 and seconds < 0.5
+
+    def wait_clean(self, seconds: float = 10) -> None:
+        """Until every proxy relays as if nothing had been."""
+        for name in self.ports:
+            wait_until(lambda name=name: self.clean(name), seconds, f"the proxy of {name} relays again")
+
+    def close(self) -> None:
+        for sampler in self.samplers.values():
+            sampler.close()
+
+
+def orchestration(
+    mode: str, steps: list[dict[str, Any]], targets: dict[str, Any] | None = None, **spec: Any
+) -> dict[str, Any]:
+    """A document as a program writes it."""
+    body: dict[str, Any] = {"coordinationMode": mode, "steps": steps, **spec}
+    if targets is not None:
+        body["targetNodes"] = targets
+    return {
+        "apiVersion": "raftchaos.io/v1",
+        "kind": "ChaosOrchestration",
+        "metadata": {"name": f"test-{mode.lower()}"},
+        "spec": body,
+    }
+
+
+def outage(name: str, seconds: float, **more: Any) -> dict[str, Any]:
+    """A step in which the proxy answers every request itself, so that the upstream sees nothing."""
+    return {
+        "name": name,
+        "scenario": "http_error",
+        "durationSeconds": seconds,
+        "parameters": {"proxy": "web", "statusCode": 503},
+        **more,
+    }
+
+
+def injections(cluster: Cluster) -> dict[str, int]:
+    """How often each run was injected, by run id, summed over the `injected` lines of all peers' output."""
+    found: dict[str, int] = {}
+    for peer in cluster.peers.values():
+        for line in peer.output().splitlines():
+            if " injected run=" in line:
+                run = line.split(" injected run=")[1].split()[0]
+                found[run] = found.get(run, 0) + 1
+    return found
