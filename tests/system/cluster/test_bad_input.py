@@ -50,7 +50,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
         (GOOD.replace("ChaosOrchestration", "ChaosOrchestrion"), ["ChaosOrchestrion", "ChaosOrchestration"]),
         (GOOD.replace("latency", "latencyy"), ["latencyy", "latency"]),
         (GOOD.replace("scenario: latency", "scenario: latency, durationSeconds: -3"), ["durationSeconds", "-3"]),
-        (GOOD.replace("scenario: latency", "scenario: latency, duratoinSeconds: 3"), ["duratoinSeconds", "durationSeconds"]),
+        (GOOD.replace("latency", "latency, duratoinSeconds: 3"), ["duratoinSeconds", "durationSeconds"]),
         (GOOD.replace("steps:", "schedule: '* * * * *'\n  steps:"), ["schedule", "not supported yet"]),
         (GOOD + "spec: {}\n", ["spec"]),
     ],
