@@ -1,0 +1,306 @@
+"""The typed HTTP client that the command line, the quick start and users share.
+
+    async with Client(["127.0.0.1:7480", "127.0.0.1:7482"]) as client:
+        task = await client.submit(document)
+        view = await client.wait(task["id"])
+
+Any peer answers everything, so the peers are tried in turn and the one that answered last is asked first. Every write
+may be repeated: a task and a halt carry an id that is chosen here, the others change nothing when they come twice. What
+a peer answers are plain dicts with the camelCase names of the API (docs/api.md); what it refuses is raised as the error
+of `raftchaos.errors` with the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import quote
+
+from raftchaos import limits
+from raftchaos.client.transport import (
+    ATTEMPT,
+    DEFAULT_PEER,
+    PAUSE,
+    PREFIX,
+    Broken,
+    NotSent,
+    Request,
+    Transport,
+    parse_peers,
+)
+from raftchaos.errors import Busy, Unreachable
+from raftchaos.model.names import is_name
+from raftchaos.model.tasks import FINAL
+
+Json = dict[str, Any]
+
+MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
+
+__all__ = ["DEFAULT_PEER", "Client", "Json", "new_task_id", "parse_peers"]
+
+
+class Client:
+    """A client of one cluster.
+
+    `peers` are API addresses (`HOST:PORT`), tried in turn; `timeout` is how long a call goes on trying, in seconds.
+    All methods raise `Unreachable` if no peer answered, `NoQuorum` if the peers answered that there is no majority (the
+    write certainly did not happen), `OutcomeUnknown` if nobody can tell, and whatever the cluster refused with.
+    """
+
+    def __init__(self, peers: Iterable[str] = (), *, timeout: float = 10.0) -> None:
+        self._transport = Transport(peers, timeout)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections. The client may be used again."""
+        await self._transport.close()
+
+    @property
+    def peers(self) -> list[str]:
+        """The API addresses that it tries."""
+        return list(self._transport.peers)
+
+    # ---- cluster and nodes -------------------------------------------------------------------------------------
+
+    async def status(self, *, peer: str | None = None, strong: bool = False) -> Json:
+        """What a peer (the first that answers, or `peer`) says about itself and the cluster.
+
+        `strong` waits for the leader's state and raises NoQuorum without one.
+        """
+        return await self._get("/status", peer=peer, strong=strong)
+
+    async def nodes(self) -> list[Json]:
+        """All nodes, by name."""
+        return list((await self._get("/nodes", fresh=True))["nodes"])
+
+    async def node(self, name: str) -> Json:
+        """One node with its live runs. Raises NotFound."""
+        return await self._get(f"/nodes/{_part(name)}", fresh=True)
+
+    async def drain(self, name: str) -> Json:
+        """Gives a node no new runs; present ones end. Returns the node."""
+        return await self._send("POST", f"/nodes/{_part(name)}/drain")
+
+    async def undrain(self, name: str) -> Json:
+        """Gives a drained node runs again. Returns the node."""
+        return await self._send("POST", f"/nodes/{_part(name)}/undrain")
+
+    async def remove_node(self, name: str) -> None:
+        """Takes a node out of the cluster. Raises Refused while it lives and has runs."""
+        await self._send("DELETE", f"/nodes/{_part(name)}", patience=MEMBERSHIP)
+
+    async def join(self, name: str, directory: str, raft_address: str, api_address: str, *, version: str = "") -> Json:
+        """Asks the cluster to take a new peer as a voting member: `{"cluster": id, "members": {name: address}}`.
+
+        Raises Conflict if another data directory has the name.
+        """
+        body = {
+            "name": name,
+            "directory": directory,
+            "raftAddress": raft_address,
+            "apiAddress": api_address,
+            "version": version,
+        }
+        return await self._send("POST", "/join", body, patience=MEMBERSHIP)
+
+    async def metrics(self, *, peer: str | None = None) -> str:
+        """The metrics of a peer in the Prometheus text format."""
+        text: str = await self._transport.call(Request("GET", "/metrics", text=True), peer=peer)
+        return text
+
+    # ---- tasks -------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, document: Mapping[str, Any], *, scenarios: Sequence[Mapping[str, Any]] = (), task_id: str | None = None
+    ) -> Json:
+        """Hands in a `ChaosOrchestration` (parsed, not text) with the `ChaosScenario` documents that it names.
+
+        Returns the task. Without `task_id` one is made of the document's name. Raises InvalidDocument (all problems at
+        once), Halted, Refused, and Conflict for an id of another document.
+        """
+        body = {"document": document, "scenarios": list(scenarios), "id": task_id or new_task_id(document)}
+        return await self._send("POST", "/tasks", body)
+
+    async def preview(self, document: Mapping[str, Any], *, scenarios: Sequence[Mapping[str, Any]] = ()) -> Json:
+        """What the document would do now, and whether it would be accepted; changes nothing."""
+        return await self._send("POST", "/tasks/preview", {"document": document, "scenarios": list(scenarios)})
+
+    async def tasks(self, *, limit: int = limits.PAGE_DEFAULT, after: str = "") -> Json:
+        """A page of tasks, unfinished ones first, then the newest: `{"tasks": [...], "next": id or ""}`."""
+        return await self._get("/tasks", {"limit": str(limit), "after": after}, fresh=True)
+
+    async def task(self, task: str, *, strong: bool = False) -> Json:
+        """One task with its steps and their runs. Raises NotFound."""
+        return await self._get(f"/tasks/{_part(task)}", strong=strong, fresh=True)
+
+    async def cancel(self, task: str, *, reason: str = "") -> Json:
+        """Recovers what is active and ends the task as cancelled. Returns the task."""
+        return await self._send("POST", f"/tasks/{_part(task)}/cancel", {"reason": reason})
+
+    async def pause(self, task: str) -> Json:
+        """Recovers what is active; `resume_task` plans the time that is left. Returns the task."""
+        return await self._send("POST", f"/tasks/{_part(task)}/pause")
+
+    async def resume_task(self, task: str) -> Json:
+        """Takes up a paused task. Returns the task."""
+        return await self._send("POST", f"/tasks/{_part(task)}/resume")
+
+    async def wait(
+        self, task: str, *, timeout: float | None = None, on_update: Callable[[Json], None] | None = None
+    ) -> Json:
+        """Waits until the task has ended and returns it. `on_update` gets the whole task after every change.
+
+        Raises TimeoutError after `timeout` seconds (the task goes on).
+        """
+        async with asyncio.timeout(timeout):
+            view = await self.task(task)
+            if on_update:
+                on_update(view)
+            if _ended(view):
+                return view
+            async with aclosing(self.watch(task, after=str(view["index"]))) as events:
+                async for _ in events:
+                    if on_update:
+                        on_update(await self.task(task))
+            return await self.task(task)
+
+    # ---- events ------------------------------------------------------------------------------------------------
+
+    async def watch(self, task: str, *, after: str | None = None) -> AsyncGenerator[Json, None]:
+        """The events of one task until it has ended; from now on, or after the event id or index `after`.
+
+        A dict of type `gap` says that events are missing; `task()` tells what is true.
+        """
+        view = await self.task(task)
+        if after is None:
+            after = str(view["index"])
+        if _ended(view) and int(after.partition("-")[0]) >= view["index"]:
+            return
+        async with aclosing(self.events(task=task, after=after)) as events:
+            async for event in events:
+                yield event
+                if event["type"] == "gap" and _ended(await self.task(task)):
+                    return
+                if event["type"] == "taskStatus" and event["data"].get("status") in FINAL:
+                    return
+
+    async def events(self, *, task: str | None = None, after: str | None = None) -> AsyncGenerator[Json, None]:
+        """The events of the cluster (or of one task), for ever; a break goes on at the next peer that answers.
+
+        Raises Unreachable once no peer has answered for the client's timeout.
+        """
+        last, silent_since = after, asyncio.get_running_loop().time()
+        while True:
+            try:
+                async with aclosing(self._transport.stream(task, last)) as messages:
+                    async for message in messages:
+                        silent_since = asyncio.get_running_loop().time()
+                        if message is None:
+                            continue
+                        event = json.loads(message.data)
+                        last = message.id or last
+                        self._transport.saw(last)
+                        yield event
+            except (NotSent, Broken, Busy) as error:
+                if asyncio.get_running_loop().time() - silent_since > self._transport.timeout:
+                    raise Unreachable(f"the event stream broke and no peer answered: {error}") from error
+            self._transport.turn()
+            await asyncio.sleep(PAUSE)
+
+    # ---- halt, resume, faults ----------------------------------------------------------------------------------
+
+    async def halt(self, reason: str) -> Json:
+        """Stops everything at once: `{"id", "logged", "told"}`. All known peers are told side by side; one suffices."""
+        body = {"reason": reason, "id": f"halt-{secrets.token_hex(8)}"}
+        answers = await asyncio.gather(
+            *(self._send("POST", "/halt", body, peer=peer) for peer in self.peers), return_exceptions=True
+        )
+        good = [answer for answer in answers if isinstance(answer, dict)]
+        if not good:
+            errors = [error for error in answers if isinstance(error, BaseException)]
+            raise errors[0]
+        return {
+            "id": body["id"],
+            "logged": any(answer["logged"] for answer in good),
+            "told": sorted({name for answer in good for name in answer["told"]}),
+        }
+
+    async def resume(self, halts: Sequence[str] | None = None) -> Json:
+        """Lifts these halts, or all: `{"lifted": [ids]}`. Needs a quorum."""
+        return await self._send("POST", "/resume", {} if halts is None else {"halts": list(halts)})
+
+    async def faults(self) -> list[Json]:
+        """The types of fault that the peer knows, with their parameters."""
+        return list((await self._get("/faults"))["faults"])
+
+    # ---- proxies: they belong to one peer, so there is no other to turn to ------------------------------------
+
+    async def proxies(self, *, peer: str | None = None) -> list[Json]:
+        """The proxies of `peer` (default: the first of the client's peers)."""
+        return list((await self._get("/proxies", peer=peer or self.peers[0]))["proxies"])
+
+    async def add_proxy(self, name: str, listen: str, upstream: str, *, peer: str | None = None) -> Json:
+        """Starts a proxy on `peer` (default: the first). Raises Conflict, MachineUnusable, UsageError."""
+        body = {"name": name, "listen": listen, "upstream": upstream}
+        return await self._send("POST", "/proxies", body, peer=peer or self.peers[0])
+
+    async def remove_proxy(self, name: str, *, peer: str | None = None) -> None:
+        """Stops a proxy on `peer` (default: the first). Raises NotFound, and Refused while a fault is on in it."""
+        await self._send("DELETE", f"/proxies/{_part(name)}", peer=peer or self.peers[0])
+
+    async def _get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        peer: str | None = None,
+        strong: bool = False,
+        fresh: bool = False,
+    ) -> Json:
+        """Reads; `fresh` asks for a state at least as new as what this client has seen already."""
+        query = {key: value for key, value in (params or {}).items() if value}
+        if strong:
+            query["consistency"] = "strong"
+        if fresh and self._transport.index:
+            query["atLeast"] = str(self._transport.index)
+        answer: Json = await self._transport.call(Request("GET", PREFIX + path, query), peer=peer)
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        peer: str | None = None,
+        patience: float = ATTEMPT,
+    ) -> Json:
+        """Writes; `patience` is how long one peer may take for it."""
+        request = Request(method, PREFIX + path, body=None if body is None else json.dumps(body).encode())
+        timeout = max(self._transport.timeout, patience)
+        answer: Json = await self._transport.call(request, peer=peer, attempt=patience, timeout=timeout)
+        return answer
+
+
+def new_task_id(document: Mapping[str, Any]) -> str:
+    """A task id nobody else has: the document's name and 32 random bits."""
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    return f"{name if isinstance(name, str) and is_name(name) else 'task'}-{secrets.token_hex(4)}"
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="") or "-"
+
+
+def _ended(view: Json) -> bool:
+    return view["status"] in FINAL
