@@ -1,0 +1,99 @@
+"""`raftchaos fault`: tells which faults there are and what they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from raftchaos.cli.options import output_option
+from raftchaos.errors import NotFound
+
+
+@click.group("fault")
+def command() -> None:
+    """Tell which faults there are and what they take."""
+
+
+@command.command("types")
+@click.argument("name", required=False)
+@output_option
+def types(name: str | None, output: str) -> None:
+    """List the faults and built-in scenarios, or show all about the fault NAME. Asks no peer.
+
+    \b
+    Examples:
+      raftchaos fault types
+      raftchaos fault types latency
+    """
+    from raftchaos.model.faults import FAULTS
+    from raftchaos.model.problems import nearest
+
+    if name is None:
+        _list(output)
+        return
+    if name not in FAULTS:
+        near = nearest(name, FAULTS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(FAULTS)}"
+        raise NotFound(f"there is no fault {name!r}", hint=hint)
+    _show(name, output)
+
+
+def _list(output: str) -> None:
+    from raftchaos.cli.output import plain, show, table
+    from raftchaos.model.faults import FAULTS
+    from raftchaos.model.scenarios import BUILT_IN, SUMMARIES
+
+    faults = table("fault", "kind", "what it does")
+    for fault in FAULTS.values():
+        faults.add_row(fault.type, fault.kind, plain(fault.summary))
+    scenarios = table("scenario", "faults", "what it is like")
+    for name, parts in BUILT_IN.items():
+        scenarios.add_row(name, ", ".join(part.type for part in parts), plain(SUMMARIES.get(name)))
+    data = {
+        "faults": [_as_data(name) for name in FAULTS],
+        "scenarios": [
+            {"name": name, "summary": SUMMARIES.get(name), "faults": [part.to_dict() for part in parts]}
+            for name, parts in BUILT_IN.items()
+        ],
+    }
+    show(output, data, faults, scenarios, "`raftchaos fault types NAME` shows the parameters of a fault")
+
+
+def _show(name: str, output: str) -> None:
+    from raftchaos.cli.output import plain, show, table
+
+    data = _as_data(name)
+    rows = table("parameter", "default", "meaning")
+    for parameter in data["parameters"]:
+        default = parameter["default"]
+        rows.add_row(parameter["name"], "-" if default is None else plain(default), plain(parameter["description"]))
+    facts = (
+        f"[bold]{name}[/] ({data['kind']}): {plain(data['summary'])}\n"
+        f"needs: {plain(', '.join(data['needs']))}; protocol: {plain(data['protocol'])}; "
+        f"taken back within {data['recoverySeconds']:g} s"
+    )
+    show(output, data, facts, rows)
+
+
+def _as_data(name: str) -> dict[str, Any]:
+    from raftchaos.model.faults import FAULTS
+
+    fault = FAULTS[name]
+    return {
+        "type": fault.type,
+        "kind": fault.kind,
+        "summary": fault.summary,
+        "needs": list(fault.needs),
+        "protocol": fault.protocol,
+        "recoverySeconds": fault.recovery_seconds,
+        "parameters": [
+            {
+                "name": field.alias or attribute,
+                "default": field.get_default(call_default_factory=True) if not field.is_required() else None,
+                "required": field.is_required(),
+                "description": field.description or "",
+            }
+            for attribute, field in fault.parameters.model_fields.items()
+        ],
+    }

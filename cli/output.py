@@ -1,0 +1,110 @@
+"""How answers are shown: tables for people, JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+STYLES = {
+    "active": "green",
+    "succeeded": "green",
+    "done": "green",
+    "completed": "green",
+    "passed": "green",
+    "leader": "bold",
+    "running": "cyan",
+    "granted": "cyan",
+    "recovering": "yellow",
+    "degraded": "yellow",
+    "interrupted": "yellow",
+    "inconclusive": "yellow",
+    "paused": "yellow",
+    "drained": "yellow",
+    "cancelled": "yellow",
+    "halted": "red",
+    "failed": "red",
+    "aborted": "red",
+    "recoveryFailed": "bold red",
+}
+
+
+class OutputClosed(Exception):
+    """Whoever read our output has gone; there is nobody to tell anything."""
+
+
+def emit(text: str) -> None:
+    """Writes text to stdout. Raises `OutputClosed` if nobody reads it any more."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise OutputClosed from None
+
+
+def show(output: str, data: Any, *parts: RenderableType) -> None:
+    """Shows `data` as JSON or YAML, or else the parts that say the same to people."""
+    if output == "json":
+        emit(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+    elif output == "yaml":
+        import yaml
+
+        emit(yaml.safe_dump(json.loads(json.dumps(data, default=str)), sort_keys=False, allow_unicode=True))
+    else:
+        render(*parts)
+
+
+def render(*parts: RenderableType) -> None:
+    """Shows tables and lines: with colours on a terminal, as plain text of full width elsewhere."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else 160
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width, force_terminal=terminal, highlight=False, soft_wrap=not terminal)
+    for part in parts:
+        console.print(part)
+    emit(buffer.getvalue())
+
+
+def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
+    """An empty table with these column heads; those named in `right` are of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def word(value: Any) -> str:
+    """A status word in its colour."""
+    text = "-" if value in (None, "") else str(value)
+    style = STYLES.get(text)
+    return f"[{style}]{plain(text)}[/]" if style else plain(text)
+
+
+def plain(value: Any) -> str:
+    """Text in which square brackets are no markup."""
+    from rich.markup import escape
+
+    return escape("-" if value is None or value == "" else str(value))
+
+
+def ago(wall_ms: int | float | None, now_ms: float) -> str:
+    """How long ago, roughly: `12 s`, `3 min`, `2 h`, `5 d`."""
+    if not wall_ms:
+        return "-"
+    seconds = max(0.0, (now_ms - wall_ms) / 1000)
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

@@ -1,0 +1,54 @@
+"""`raftchaos peer`: runs a peer of the cluster on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, LOG_LEVELS, peer_settings, read_config
+
+
+@click.command("peer")
+@click.option("--name", metavar="NAME", help="Name of the peer in the cluster; default: the name of this host.")
+@click.option("--listen", metavar="HOST:PORT", help=f"Address of the API; default {DEFAULT_LISTEN}.")
+@click.option("--raft-listen", metavar="HOST:PORT", help=f"Address for other peers; default {DEFAULT_RAFT_LISTEN}.")
+@click.option("--advertise", metavar="HOST", help="Host under which others reach it; default: as it listens.")
+@click.option("--data-dir", metavar="DIR", type=click.Path(), help="Where it keeps its data; default: a folder of its "
+              "name under ~/.local/state/raftchaos.")  # fmt: skip
+@click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label that experiments can select; repeatable.")
+@click.option("--join", metavar="HOST:PORT", help="API address of any live peer of the cluster to join.")
+@click.option("--insecure", is_flag=True, default=None, help="Allow addresses that are not loopback, without TLS.")
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), help="How much it says on stderr; default info.")
+@click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="YAML with the names of these flags "
+              "and `proxies: [{name, listen, upstream}]`; flags win.")  # fmt: skip
+def command(config: Path | None, **flags: object) -> int:
+    """Run a peer until it is told to end (Ctrl-C, SIGTERM).
+
+    The first peer founds a cluster; others join it. A peer that has been a member finds its cluster by its data
+    directory, and --join is then ignored.
+
+    \b
+    Example, three peers on one machine:
+      raftchaos peer --name node-1
+      raftchaos peer --name node-2 --listen 127.0.0.1:7482 --raft-listen 127.0.0.1:7483 --join 127.0.0.1:7480
+      raftchaos peer --name node-3 --listen 127.0.0.1:7484 --raft-listen 127.0.0.1:7485 --join 127.0.0.1:7480
+    """
+    said = {name.replace("_", "-"): value for name, value in flags.items()}
+    settings = peer_settings(said, read_config(config) if config is not None else None)
+
+    from raftchaos.peer import PeerOptions, run_peer
+
+    options = PeerOptions(
+        name=settings.name,
+        listen=settings.listen,
+        raft_listen=settings.raft_listen,
+        advertise=settings.advertise,
+        data_dir=settings.data_dir,
+        labels=settings.labels,
+        join=settings.join,
+        insecure=settings.insecure,
+        proxies=list(settings.proxies),
+        log_level=settings.log_level,
+    )
+    return run_peer(options)

@@ -1,0 +1,310 @@
+"""What a peer is told at its start: flags and the config file, checked and merged.
+
+The config file is YAML with the names of the flags, and the peer's proxies:
+
+    name: node-1
+    listen: 127.0.0.1:7480
+    label: {zone: eu-1}
+    proxies:
+      - {name: payments, listen: "127.0.0.1:9101", upstream: "127.0.0.1:9001"}
+
+A flag wins over the file, and the file over the default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from raftchaos import limits
+from raftchaos.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from raftchaos.model.problems import Origin, Problems
+
+DEFAULT_LISTEN: Final = "127.0.0.1:7480"
+DEFAULT_RAFT_LISTEN: Final = "127.0.0.1:7481"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+KEYS: Final = (
+    "name",
+    "listen",
+    "raft-listen",
+    "advertise",
+    "data-dir",
+    "label",
+    "join",
+    "insecure",
+    "log-level",
+    "proxies",
+)
+_TEXT_KEYS = frozenset({"name", "listen", "raft-listen", "advertise", "data-dir", "join", "log-level"})
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_INSECURE_HINT = (
+    "this release has no TLS: keep the peers on loopback, or say --insecure if the network between them is trusted"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """Everything a peer is told, complete and checked. Addresses are `HOST:PORT`."""
+
+    name: str
+    listen: str
+    raft_listen: str
+    advertise: str | None
+    data_dir: Path
+    labels: dict[str, str]
+    join: str | None
+    insecure: bool
+    proxies: tuple[tuple[str, str, str], ...]
+    """Name, address to listen on, address of the upstream."""
+    log_level: str
+
+
+def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> PeerSettings:
+    """The settings of a peer from its flags and its config file; both have the names of the flags as keys.
+
+    A flag that is None was not given. Raises `UsageError` that says which word is wrong, and `Refused` for an address
+    that is not loopback without `--insecure`.
+    """
+    said = {**(config or {}), **{key: value for key, value in flags.items() if value not in (None, ())}}
+    name = said.get("name") or default_name()
+    _check_name(name, "--name")
+    settings = PeerSettings(
+        name=name,
+        listen=said.get("listen") or DEFAULT_LISTEN,
+        raft_listen=said.get("raft-listen") or DEFAULT_RAFT_LISTEN,
+        advertise=said.get("advertise"),
+        data_dir=Path(said.get("data-dir") or default_data_dir(name)).expanduser().absolute(),
+        labels=_labels(said.get("label") or {}),
+        join=said.get("join"),
+        insecure=bool(said.get("insecure", False)),
+        proxies=tuple((p["name"], p["listen"], p["upstream"]) for p in said.get("proxies") or ()),
+        log_level=said.get("log-level") or "info",
+    )
+    _check(settings)
+    return settings
+
+
+def _check(settings: PeerSettings) -> None:
+    listen = parse_address(settings.listen, what="--listen")
+    raft = parse_address(settings.raft_listen, what="--raft-listen")
+    if listen == raft:
+        raise UsageError(f"--listen and --raft-listen are both {settings.listen}, expected two ports")
+    if settings.join is not None:
+        parse_address(settings.join, what="--join")
+    if settings.log_level not in LOG_LEVELS:
+        raise UsageError(f"found the log level {settings.log_level!r}, expected one of {', '.join(LOG_LEVELS)}")
+    if settings.advertise is not None and not _is_host(settings.advertise):
+        raise UsageError(
+            f"found {settings.advertise!r} for --advertise, expected a host name or an address without a port"
+        )
+    for flag, (host, _) in (("--listen", listen), ("--raft-listen", raft)):
+        if not settings.insecure and not is_loopback(host):
+            raise Refused(f"{flag} {host} is not a loopback address", hint=_INSECURE_HINT)
+        if settings.advertise is None and _is_wildcard(host):
+            raise UsageError(
+                f"{flag} {host} takes connections on every address, but other peers need one to come to",
+                hint="say --advertise HOST: the name or address of this machine that the other peers can reach",
+            )
+    if len(settings.proxies) > limits.PROXIES:
+        raise UsageError(f"found {len(settings.proxies)} proxies, expected at most {limits.PROXIES}")
+
+
+def parse_address(text: str, *, what: str, any_port: bool = False) -> tuple[str, int]:
+    """The host and port in `HOST:PORT`; an IPv6 address stands in brackets. Raises `UsageError` naming `what`.
+
+    With `any_port` the port may be 0: whichever is free.
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or (":" in host) != bracketed or not _is_host(host):
+        raise UsageError(f"found {text!r} for {what}, expected HOST:PORT, for example 127.0.0.1:7480 or [::1]:7480")
+    lowest = 0 if any_port else 1
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and lowest <= int(port) <= 65_535):
+        raise UsageError(f"found the port {port!r} for {what}, expected a number from {lowest} to 65535")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine alone: a loopback address, or a name that stands for nothing else.
+
+    Raises `UsageError` for a name that nothing is known about.
+    """
+    if _is_ip(host):
+        return ipaddress.ip_address(host).is_loopback
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise UsageError(f"the host {host!r} is not known on this machine ({error.strerror})") from None
+    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+
+
+def default_name() -> str:
+    """The name of a peer that is given none: the host's name, as far as it can be one."""
+    host = socket.gethostname().partition(".")[0].lower()
+    return re.sub(r"[^a-z0-9]+", "-", host).strip("-")[: limits.NAME].strip("-") or "node-1"
+
+
+def default_data_dir(name: str) -> Path:
+    """Where a peer keeps its data unless it is told: a folder of its name under the user's state directory."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "raftchaos" / name
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of a config file, checked: known keys, each of its kind, proxies complete.
+
+    Raises `UsageError` if the file cannot be read and `InvalidDocument` with every problem, each with its line.
+    """
+    from raftchaos.model.problems import Problems
+    from raftchaos.model.yaml_text import read_yaml
+
+    problems = Problems()
+    documents = read_yaml(read_text(path), str(path), problems)
+    problems.raise_if_any()
+    if not documents:
+        return {}
+    if len(documents) > 1:
+        raise UsageError(f"found {len(documents)} documents in {path}, expected one mapping of settings")
+    data, origin = documents[0].data, documents[0].origin
+    if not isinstance(data, dict):
+        problems.add(origin, (), "no mapping", "a mapping of settings, such as `name: node-1`")
+    else:
+        _check_keys(data, origin, problems)
+    problems.raise_if_any()
+    return data
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a person named; see `read_bytes`. Raises `UsageError` also for what is not UTF-8."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not text in UTF-8 (byte {error.start} is {data[error.start]:#04x})",
+            hint="save it as UTF-8",
+        ) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file that a person named. Its size is looked at before it is read.
+
+    Raises `UsageError` for a file that is missing, a folder, larger than `limits.DOCUMENT`, or unreadable.
+    """
+    hint = "split it into several files"
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder, expected a file", hint="name the files in it")
+        size = path.stat().st_size
+        if size > limits.DOCUMENT:
+            raise UsageError(f"{path} has {size:,} bytes, expected at most {limits.DOCUMENT:,}", hint=hint)
+        with path.open("rb") as file:
+            data = file.read(limits.DOCUMENT + 1)  # a pipe or a device tells no size
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"{path} cannot be read: {reason}", hint="check the path and its permissions") from None
+    if len(data) > limits.DOCUMENT:
+        raise UsageError(f"{path} has more than {limits.DOCUMENT:,} bytes", hint=hint)
+    return data
+
+
+def _check_keys(data: Mapping[str, Any], origin: Origin, problems: Problems) -> None:
+    from raftchaos.model.problems import choices, shown
+
+    for key, value in data.items():
+        if key not in KEYS:
+            problems.add(origin, (key,), "an unknown setting", choices(KEYS), word=key, known=KEYS)
+        elif key in _TEXT_KEYS and not isinstance(value, str):
+            problems.add(origin, (key,), shown(value), "a text")
+        elif key == "insecure" and not isinstance(value, bool):
+            problems.add(origin, (key,), shown(value), "true or false")
+        elif key == "label" and not isinstance(value, dict | list):
+            problems.add(origin, (key,), shown(value), "a mapping such as {zone: eu-1}")
+        elif key == "proxies":
+            _check_proxies(value, origin, problems)
+
+
+def _check_proxies(value: object, origin: Origin, problems: Problems) -> None:
+    from raftchaos.model.names import NAME_RULE, is_name
+    from raftchaos.model.problems import choices, shown
+
+    fields = ("name", "listen", "upstream")
+    if not isinstance(value, list):
+        problems.add(origin, ("proxies",), shown(value), "a list of {name, listen, upstream}")
+        return
+    taken: set[str] = set()
+    for number, proxy in enumerate(value):
+        here = ("proxies", number)
+        if not isinstance(proxy, dict):
+            problems.add(origin, here, shown(proxy), "{name, listen, upstream}")
+            continue
+        for key in proxy.keys() - set(fields):
+            problems.add(origin, (*here, key), "an unknown field", choices(fields), word=key, known=fields)
+        for key in fields:
+            text = proxy.get(key)
+            if not isinstance(text, str):
+                problems.add(origin, (*here, key), shown(text), "a text")
+            elif key == "name" and not is_name(text):
+                problems.add(origin, (*here, key), shown(text), NAME_RULE)
+            elif key == "name" and text in taken:
+                problems.add(origin, (*here, key), f"{text} again", "each name once")
+            elif key == "name":
+                taken.add(text)
+            else:
+                try:
+                    parse_address(text, what=key, any_port=key == "listen")
+                except UsageError as error:
+                    problems.add(origin, (*here, key), shown(text), str(error).partition("expected ")[2])
+
+
+def _labels(said: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> dict[str, str]:
+    """Labels from a mapping or from `KEY=VALUE` words."""
+    from raftchaos.model.names import LABEL_RULE, is_label
+
+    if isinstance(said, Mapping):
+        pairs = list(said.items())
+    else:
+        pairs = [str(text).partition("=")[::2] for text in said]
+        for text in said:
+            if "=" not in str(text):
+                raise UsageError(f"found the label {text!r}, expected KEY=VALUE, for example zone=eu-1")
+    if len(pairs) > limits.LABELS:
+        raise UsageError(f"found {len(pairs)} labels, expected at most {limits.LABELS}")
+    for key, value in pairs:
+        for part in (key, value):
+            if not isinstance(part, str) or not is_label(part):
+                raise UsageError(f"found {part!r} in the label {key}={value}, expected {LABEL_RULE}")
+    return dict(pairs)
+
+
+def _check_name(name: str, what: str) -> None:
+    from raftchaos.model.names import NAME_RULE, is_name
+
+    if not is_name(name):
+        raise UsageError(f"found {name!r} for {what}, expected {NAME_RULE}", hint="for example --name node-1")
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(host: str) -> bool:
+    return _is_ip(host) or (len(host) <= 253 and _HOST.fullmatch(host) is not None)
+
+
+def _is_wildcard(host: str) -> bool:
+    return _is_ip(host) and ipaddress.ip_address(host).is_unspecified

@@ -1,0 +1,192 @@
+"""Starts a peer as a child process, and ends it with everything that it started.
+
+For the demonstration and the Python quick start, which run peers on this machine without a person at hand. A peer has
+helper processes in sessions of their own that outlive it when it is killed; each inherits a mark in its environment,
+so that all of them can be found and ended by their process ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from raftchaos.errors import MachineUnusable
+
+MARK = "RAFTCHAOS_LAUNCHED"
+"""Environment variable that names the launch a process belongs to."""
+
+READY_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+_POLL = 0.05
+_LOG_SHOWN = 2_000
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """The processes of this machine that carry the mark and run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+async def end_marked(mark: str, *, grace: float = 2.0) -> list[int]:
+    """Ends every process that carries the mark: asks, waits `grace` seconds, then kills.
+
+    Returns the pids of those that had to be ended.
+    """
+    found = await asyncio.to_thread(marked, mark)
+    for number in (signal.SIGCONT, signal.SIGTERM):
+        _signal(found, number)
+    left = await _wait_gone(found, grace)
+    _signal(left, signal.SIGKILL)
+    await _wait_gone(left, grace)
+    return [process.pid for process in found]
+
+
+def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(number)  # checks that the pid was not reused
+
+
+async def _wait_gone(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    end = time.monotonic() + seconds
+    while True:
+        left = [process for process in processes if _runs(process)]
+        if not left or time.monotonic() > end:
+            return left
+        await asyncio.sleep(_POLL)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+class Child:
+    """A child process with a log file, in a session of its own so that Ctrl-C reaches only us."""
+
+    def __init__(self, words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.words = list(words)
+        self.log = log
+        self.mark = secrets.token_hex(8)
+        self._environment = {**os.environ, **(environment or {}), MARK: self.mark}
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running child. Raises RuntimeError before the start."""
+        if self._process is None:
+            raise RuntimeError("the process was not started")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process itself (not only its helpers) runs."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self, *, stdout: int | None = None) -> asyncio.subprocess.Process:
+        """Starts the process; its output goes to the log, or its stdout where `stdout` says."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self.words,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                start_new_session=True,
+                env=self._environment,
+            )
+        return self._process
+
+    async def kill(self) -> None:
+        """SIGKILL for the process alone; its helpers are left as they are."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    async def stop(self, *, timeout: float = STOP_TIMEOUT) -> list[int]:
+        """Ends the process and whatever of its helpers is left. Returns the pids of helpers that had to be ended."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), timeout)
+            except TimeoutError:
+                await self.kill()
+        return await end_marked(self.mark)
+
+    def said(self) -> str:
+        """The end of what it wrote to its log."""
+        with contextlib.suppress(OSError):
+            return self.log.read_text(errors="replace")[-_LOG_SHOWN:].strip()
+        return ""
+
+
+class PeerProcess(Child):
+    """`raftchaos peer` on loopback ports of its own, with its data in a folder that the caller owns."""
+
+    def __init__(self, name: str, directory: Path, *, join: str | None = None) -> None:
+        self.name = name
+        self.listen = f"127.0.0.1:{free_port()}"
+        self.data_dir = directory / name
+        words = [
+            *("-m", "raftchaos.cli.main", "peer"),
+            *("--name", name),
+            *("--listen", self.listen),
+            *("--raft-listen", f"127.0.0.1:{free_port()}"),
+            *("--data-dir", str(self.data_dir)),
+        ]
+        if join is not None:
+            words += ["--join", join]
+        super().__init__(words, directory / f"{name}.log")
+
+    async def wait_ready(self, *, timeout: float = READY_TIMEOUT) -> None:
+        """Waits until the peer has caught up and sees a leader.
+
+        Raises `MachineUnusable` with what the peer said if it ends, or is not ready in `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while not await asyncio.to_thread(answers, self.listen, "/readyz"):
+            if not self.running:
+                raise MachineUnusable(f"{self.name} ended while it started; it said:\n{self.said()}")
+            if time.monotonic() > end:
+                raise MachineUnusable(f"{self.name} was not ready within {timeout:.0f} s; it said:\n{self.said()}")
+            await asyncio.sleep(_POLL)
+
+
+def answers(address: str, path: str, *, timeout: float = 2.0) -> bool:
+    """Whether a GET of `path` at HOST:PORT is answered with 200. Blocks."""
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
