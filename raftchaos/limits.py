@@ -17,6 +17,15 @@ RUN_OVERDUE: Final = 20.0  # a run that stands this long past its duration stops
 OFFER_TIMEOUT: Final = 8.0  # a planned run that nobody asked for is skipped after this
 RECOVERY_GIVE_UP: Final = 60.0  # a recovery that fails this long makes its run recoveryFailed
 REAPER_LOCK_WAIT: Final = 0.3  # the reaper kills main if it cannot have the undo journal's lock in this time
+PINGS_REMEMBERED: Final = 40  # pings of a node that can still be answered: 20 s of them
+PONGS_PENDING: Final = 12  # pongs that wait for their commit index to be applied: 6 s of them
+ROUND_TIMEOUT: Final = 1.0  # for a majority's answer to the leader; after it, pings that came later get their turn
+LEADER_TICK: Final = 0.1  # the leader looks at its nodes and plans at least this often
+PROPOSAL_PATIENCE: Final = 1.0  # the leader repeats a command of its own that has changed nothing by then
+HEALTH_SETTLE: Final = 2.0  # at most one change of a node's health in this time, however fast its reasons change
+UNWELL_REASONS: Final = 8  # of one node
+REGISTER_RETRY: Final = 0.3  # between two tries to register; an election takes about as long
+CLEAN_POLL: Final = 0.1  # how often a starting peer looks whether the old reaper is gone
 
 # ---- state
 TASKS_UNFINISHED: Final = 1_000
@@ -26,6 +35,18 @@ TASK_IDS_REMEMBERED: Final = 50_000  # ids of tasks that left the history, as ha
 REQUESTS_REMEMBERED: Final = 10_000  # request ids whose result is kept for repeats
 SNAPSHOT: Final = 8 * 1024 * 1024
 NODES: Final = 500
+REQUESTS_BYTES: Final = 1024 * 1024  # ids and results of the remembered requests together
+SNAPSHOT_WORKING: Final = 2 * 1024 * 1024  # nodes, unfinished tasks and their runs; the history and the rest fill SNAPSHOT
+TASK_ID: Final = 128
+HALTS: Final = 256  # in force at once
+HALTS_LIFTED: Final = 1_000  # ids of lifted halts that are remembered
+RUN_TARGETS: Final = 200  # what one run is done to; a node has no more proxies
+RUN_REASON: Final = 96  # bytes of a run's reason in the state
+RUN_ENCODED: Final = 256  # a run in a snapshot, its effects and targets not counted
+EFFECT_COUNTS: Final = 6  # counts that one fault reports
+EFFECT_NAME: Final = 16
+PAUSED_RUNS: Final = 32  # a task may be paused until this many of its runs (or one of each target) were cut short by it
+ANSWER_TEXT: Final = 1_024  # characters of an error's text in the log's answers
 
 # ---- documents and requests
 DOCUMENT: Final = 256 * 1024  # what a peer takes; also the largest file that the client reads
@@ -80,3 +101,16 @@ EVENT_HEARTBEAT: Final = 10.0  # a comment on a silent stream, so that a dead co
 EVENT_STREAM_WRITE: Final = 20.0  # a reader that takes nothing this long is cut off
 TASK_SERIES: Final = 100  # finished tasks that still have series in the metrics
 TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it unique
+
+# ---- data plane
+PROXY_CONNECT: Final = 5.0  # an upstream that has not taken the connection by then counts as down
+PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one direction: 100 ms at 80 MB/s
+PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER
+PROXY_PIPELINE: Final = 1_024  # requests of one connection without their answer before reading pauses
+PROXY_LINGER: Final = 2.0  # after a last answer the client has this long to close first
+PROXY_ORPHAN: Final = 600.0  # a proxy process that had no main this long ends
+PROXY_RUNS_REMEMBERED: Final = 10_000  # ended runs that are refused when they are asked for again
+PROXY_EFFECTS: Final = 1_000  # ended runs whose effect is kept until it is forgotten
+CONTROL_CLIENTS: Final = 16  # connections to a control socket
+CONTROL_CALL: Final = 5.0  # one call over a control socket, and one frame once it has begun
+CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES

@@ -1,0 +1,191 @@
+"""Changes of the members: any peer is asked, the leader does them, one after the other.
+
+A join is answered as soon as the leader has written the new peer's name and data directory into the registry; the
+leader then brings the newcomer up to date and lets it vote. A newcomer that does not see itself among the voters in
+time asks again, so a leader that is lost in between loses nothing. A removal is answered once it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raftchaos import limits
+from raftchaos.agent.mailbox import Mailbox
+from raftchaos.core.commands import AdmitNode, Command, RemoveNode, encode
+from raftchaos.core.interfaces import ReplicatedLog
+from raftchaos.core.request_ids import RequestIds
+from raftchaos.core.services import JoinRequest, no_quorum_message, raise_for_result
+from raftchaos.core.state import ClusterState
+from raftchaos.errors import (
+    Busy,
+    NoQuorum,
+    NotFound,
+    OutcomeUnknown,
+    RaftchaosError,
+    Refused,
+    error_of_code,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+ASK_FIELDS = {"request": str, "what": str, "name": str, "directory": str, "raft_address": str, "api_address": str}
+ANSWER_FIELDS = {"request": str, "ok": bool, "code": str, "error": str, "hint": str}
+
+
+class Membership:
+    """Both sides of a change: the peer that is asked, and the leader that does it. One object a peer."""
+
+    def __init__(
+        self,
+        *,
+        log: ReplicatedLog,
+        mailbox: Mailbox,
+        state: Callable[[], ClusterState],
+        request_ids: RequestIds,
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._request_ids = request_ids
+        self._waiting: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
+        self._asked: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(limits.MEMBERSHIP_QUEUE)
+        self._joining: OrderedDict[str, str] = OrderedDict()  # name and Raft address of who is to be let in
+        self._wake = asyncio.Event()
+        mailbox.register("membership.ask", ASK_FIELDS, self._on_ask)
+        mailbox.register("membership.answer", ANSWER_FIELDS, self._on_answer)
+
+    # ---- the peer that is asked ---------------------------------------------------------------------------------
+
+    async def join(self, request: JoinRequest, *, timeout: float) -> None:
+        """Have the leader let this peer in. Raises Conflict if another data directory has its name, NoQuorum."""
+        fields = {
+            "what": "join",
+            "name": request.name,
+            "directory": request.directory,
+            "raft_address": request.raft_address,
+            "api_address": request.api_address,
+        }
+        await self._ask(fields, timeout)
+
+    async def remove(self, name: str, *, timeout: float) -> None:
+        """Have the leader take this peer out. Raises NotFound, Refused, NoQuorum."""
+        fields = {"what": "remove", "name": name, "directory": "", "raft_address": "", "api_address": ""}
+        await self._ask(fields, timeout)
+
+    async def _ask(self, fields: Mapping[str, str], timeout: float) -> None:
+        """Ask whoever leads until one answers. Repeating is harmless, so a changed leader is simply asked again."""
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    answer = await self._ask_once(fields)
+                    if answer is not None:
+                        break
+        except TimeoutError:
+            if not self._log.status().quorum.has_quorum:
+                raise NoQuorum(no_quorum_message(self._log.status())) from None
+            raise OutcomeUnknown(f"the leader did not answer within {timeout:.0f} s") from None
+        if not answer["ok"]:
+            raise error_of_code(answer["code"], answer["error"], hint=answer["hint"] or None)
+
+    async def _ask_once(self, fields: Mapping[str, str]) -> Mapping[str, Any] | None:
+        leader = self._log.status().leader
+        request = self._request_ids.next()
+        answered: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[request] = answered
+        try:
+            sent = leader is not None and self._log.send(leader, {"type": "membership.ask", "request": request, **fields})
+            async with asyncio.timeout(limits.MEMBERSHIP_PATIENCE if sent else limits.MEMBERSHIP_RETRY):
+                return await answered
+        except TimeoutError:
+            return None
+        finally:
+            del self._waiting[request]
+
+    def _on_answer(self, sender: str, message: dict[str, Any]) -> None:
+        answered = self._waiting.get(message["request"])
+        if answered is not None and not answered.done() and message["code"] != "not-leader":
+            answered.set_result(message)
+
+    # ---- the leader ---------------------------------------------------------------------------------------------
+
+    def _on_ask(self, sender: str, message: dict[str, Any]) -> None:
+        try:
+            self._asked.put_nowait((sender, message))
+        except asyncio.QueueFull:
+            self._answer(sender, message["request"], Busy("too many changes of the members are waiting"))
+
+    async def run(self) -> None:
+        """Do what is asked for, one change after the other, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve())
+            group.create_task(self._let_in())
+
+    async def _serve(self) -> None:
+        while True:
+            sender, message = await self._asked.get()
+            if not self._log.status().leader_ready:
+                continue  # whoever asked will ask the leader that it then sees
+            try:
+                if message["what"] == "join":
+                    await self._admit(message)
+                else:
+                    await self._remove(message["name"])
+            except RaftchaosError as error:
+                self._answer(sender, message["request"], error)
+            else:
+                self._answer(sender, message["request"], None)
+
+    def _answer(self, sender: str, request: str, error: RaftchaosError | None) -> None:
+        self._log.send(
+            sender,
+            {
+                "type": "membership.answer",
+                "request": request,
+                "ok": error is None,
+                "code": "" if error is None else error.spec.code,
+                "error": "" if error is None else error.message,
+                "hint": "" if error is None else error.hint,
+            },
+        )
+
+    async def _admit(self, message: Mapping[str, Any]) -> None:
+        name, address = message["name"], message["raft_address"]
+        await self._propose(AdmitNode(name, message["directory"], address, message["api_address"]))
+        if name in self._log.status().quorum.voters:
+            self._log.set_address(name, address)
+        else:
+            self._joining[name] = address
+            self._wake.set()
+
+    async def _remove(self, name: str) -> None:
+        known, voters = name in self._state().nodes, self._log.status().quorum.voters
+        if not known and name not in voters:
+            raise NotFound(f"found no node {name!r}; known are {', '.join(sorted(self._state().nodes)) or 'none'}")
+        if voters == (name,):
+            raise Refused(f"{name} is the last voter: a cluster cannot lose it", hint="stop the peer instead")
+        if known:
+            await self._propose(RemoveNode(name))
+        self._joining.pop(name, None)
+        if name in voters:
+            await self._log.remove_voter(name, timeout=limits.MEMBERSHIP_TIMEOUT)
+
+    async def _propose(self, command: Command) -> None:
+        raise_for_result((await self._log.propose(self._request_ids.next(), encode(command))).result)
+
+    async def _let_in(self) -> None:
+        while True:
+            if not self._joining:
+                self._wake.clear()
+                await self._wake.wait()
+            name, address = self._joining.popitem(last=False)
+            node = self._state().nodes.get(name)
+            if node is None or not self._log.status().leader_ready:
+                continue
+            try:
+                await self._log.add_voter(name, address, timeout=limits.MEMBERSHIP_TIMEOUT)
+            except (RaftchaosError, TimeoutError) as error:
+                LOGGER.warning("%s at %s could not be let in: %s; it has to ask again", name, address, error)
+
