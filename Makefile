@@ -45,7 +45,9 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/cluster.py
+	$(BIN)/python benchmarks/consensus.py
+	$(BIN)/python benchmarks/proxy.py
 
 lock: $(READY)
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
