@@ -18,10 +18,10 @@ _EXPECTED: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "list_type": lambda _: "a list",
     "dict_type": lambda _: "a mapping",
     "model_type": lambda _: "a mapping",
-    "greater_than": lambda c: f"a number above {c['gt']:g}",
-    "greater_than_equal": lambda c: f"a number of at least {c['ge']:g}",
-    "less_than": lambda c: f"a number below {c['lt']:.15g}",
-    "less_than_equal": lambda c: f"a number of at most {c['le']:.15g}",
+    "greater_than": lambda c: f"a number above {_bound(c['gt'])}",
+    "greater_than_equal": lambda c: f"a number of at least {_bound(c['ge'])}",
+    "less_than": lambda c: f"a number below {_bound(c['lt'])}",
+    "less_than_equal": lambda c: f"a number of at most {_bound(c['le'])}",
     "string_too_long": lambda c: f"at most {c['max_length']} characters",
     "string_too_short": lambda c: f"at least {c['min_length']} characters" if c["min_length"] > 1 else "some text",
     "too_long": lambda c: f"at most {c['max_length']} entries",
@@ -82,8 +82,14 @@ def _found(value: object) -> str:
     return shown(value.model_dump(by_alias=True)) if isinstance(value, BaseModel) else shown(value)
 
 
+def _bound(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
+
+
 def _expected(kind: str, found: object, context: Mapping[str, Any], message: str) -> str:
     if kind == "float_type" and isinstance(found, int) and not isinstance(found, bool):
         return "a smaller number"
+    if kind == "string_type" and isinstance(found, int | float):
+        return "text (in quotes)"
     rule = _EXPECTED.get(kind)
     return rule(context) if rule is not None else message

@@ -92,13 +92,15 @@ class _Reader:
         self._lines.setdefault(path, event.start_mark.line + 1)
         if isinstance(event, yaml.AliasEvent):
             self._spoil(
-                path, f"the alias *{event.anchor[:20]}", "the value itself, written out (aliases are not taken)"
+                path, f"the alias *{str(event.anchor)[:20]}", "the value itself, written out (aliases are not taken)"
             )
             return None
         if event.anchor is not None:
-            self._note(path, f"the anchor &{event.anchor[:20]}", "the value alone (anchors and aliases are not taken)")
+            self._note(
+                path, f"the anchor &{str(event.anchor)[:20]}", "the value alone (anchors and aliases are not taken)"
+            )
         if event.tag is not None:
-            self._note(path, f"the tag {event.tag[:40]}", "the value alone (tags are not taken)")
+            self._note(path, f"the tag {str(event.tag)[:40]}", "the value alone (tags are not taken)")
         if isinstance(event, yaml.ScalarEvent):
             return event.value if event.style else self._plain(event.value, path)
         if len(path) >= limits.DOCUMENT_DEPTH:
@@ -140,7 +142,10 @@ class _Reader:
         here = (*path, f"(line {line})")
         value = self._value(event, events, here)
         if not isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
-            self._spoil(path, f"{shown(value)} as the name of a field", "text (a template {{ … }} must be in quotes)")
+            self._at(
+                line, path, f"{shown(value)} as the name of a field", "text (a template {{ … }} must be in quotes)"
+            )
+            self._spoiled.add(path)
         return None
 
     def _plain(self, text: str, path: Path) -> Any:
