@@ -55,6 +55,12 @@ class UsageError(RaftchaosError):
     spec = ErrorSpec("usage", 400, 2, True, "see --help")
 
 
+class TooLarge(UsageError):
+    """A request that is larger than any that makes sense."""
+
+    spec = ErrorSpec("too-large", 413, 2, True, "split it, or leave out what is not needed")
+
+
 class NotFound(RaftchaosError):
     """The named task, node or proxy does not exist."""
 
@@ -121,12 +127,30 @@ class DataCorrupt(MachineUnusable):
     )
 
 
+class FaultRefused(Refused):
+    """The proxy process did not begin a fault: the lease has ended, the run is over, a parameter is unusable."""
+
+    spec = ErrorSpec("fault-refused", 409, 5, True, "the message says why; nothing was changed")
+
+
+class ProxyUnavailable(RaftchaosError):
+    """The proxy process does not answer; whether it did what it was asked nobody can tell."""
+
+    spec = ErrorSpec("proxy-unavailable", 503, 3, False, "the peer starts it again by itself; repeat the request")
+
+
 class RecoveryFailed(RaftchaosError):
     """A fault could not be taken back."""
 
     spec = ErrorSpec(
         "recovery-failed", 500, 6, False, "look at the named target; `raftchaos fault recover` tries again"
     )
+
+
+class InjectionFailed(RaftchaosError):
+    """A fault could not be put on. What was on of its run is taken back."""
+
+    spec = ErrorSpec("injection-failed", 500, 1, False, "the message names the fault, its target and what went wrong")
 
 
 def all_errors() -> dict[str, type[RaftchaosError]]:

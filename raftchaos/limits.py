@@ -37,7 +37,6 @@ SNAPSHOT: Final = 8 * 1024 * 1024
 NODES: Final = 500
 REQUESTS_BYTES: Final = 1024 * 1024  # ids and results of the remembered requests together
 SNAPSHOT_WORKING: Final = 2 * 1024 * 1024  # nodes, unfinished tasks and their runs; the history and the rest fill SNAPSHOT
-TASK_ID: Final = 128
 HALTS: Final = 256  # in force at once
 HALTS_LIFTED: Final = 1_000  # ids of lifted halts that are remembered
 RUN_TARGETS: Final = 200  # what one run is done to; a node has no more proxies
@@ -90,6 +89,17 @@ PROXY_CONNECTIONS: Final = 4_096  # of one proxy
 PROXY_BUFFER: Final = 256 * 1024  # bytes held for one direction of a connection before reading pauses
 HTTP_HEAD: Final = 64 * 1024
 CONTROL_FRAME: Final = 1024 * 1024
+PROXY_CONNECT: Final = 5.0  # an upstream that has not taken the connection by then counts as down
+PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one direction: 100 ms at 80 MB/s
+PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER
+PROXY_PIPELINE: Final = 1_024  # requests of one connection without their answer before reading pauses
+PROXY_LINGER: Final = 2.0  # after a last answer the client has this long to close first
+PROXY_ORPHAN: Final = 600.0  # a proxy process that had no main this long ends
+PROXY_RUNS_REMEMBERED: Final = 10_000  # ended runs that are refused when they are asked for again
+PROXY_EFFECTS: Final = 1_000  # ended runs whose effect is kept until it is forgotten
+CONTROL_CLIENTS: Final = 16  # connections to a control socket
+CONTROL_CALL: Final = 5.0  # one call over a control socket, and one frame once it has begun
+CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES
 
 # ---- HTTP API
 MEMBERSHIP_TIMEOUT: Final = 20.0  # a join or a removal: the new member must be reached, the old one handed over
@@ -102,15 +112,15 @@ EVENT_STREAM_WRITE: Final = 20.0  # a reader that takes nothing this long is cut
 TASK_SERIES: Final = 100  # finished tasks that still have series in the metrics
 TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it unique
 
-# ---- data plane
-PROXY_CONNECT: Final = 5.0  # an upstream that has not taken the connection by then counts as down
-PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one direction: 100 ms at 80 MB/s
-PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER
-PROXY_PIPELINE: Final = 1_024  # requests of one connection without their answer before reading pauses
-PROXY_LINGER: Final = 2.0  # after a last answer the client has this long to close first
-PROXY_ORPHAN: Final = 600.0  # a proxy process that had no main this long ends
-PROXY_RUNS_REMEMBERED: Final = 10_000  # ended runs that are refused when they are asked for again
-PROXY_EFFECTS: Final = 1_000  # ended runs whose effect is kept until it is forgotten
-CONTROL_CLIENTS: Final = 16  # connections to a control socket
-CONTROL_CALL: Final = 5.0  # one call over a control socket, and one frame once it has begun
-CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES
+# ---- runs on their node
+INJECT_TIMEOUT: Final = 2.0  # all faults of a run together; the end of the lease cuts it shorter
+START_MARGIN: Final = 0.5  # of the lease must be left to begin an injection, or the reaper may find main amid it
+UNDO_LOCK_WAIT: Final = 5.0  # main waits this long for a reaper that undoes
+RUN_ACTIONS: Final = 32  # injections, recoveries and reports under way at once on a node
+AGENT_TICK: Final = 0.25  # the agent looks at the clock at least this often
+ASK_INTERVAL: Final = 1.0  # a run that was refused is asked for again after this
+OFFER_DELAY: Final = 0.5  # takers of an offered run ask for it after a part of this, drawn from node and run
+REPORT_INTERVAL: Final = 0.7  # a report that was answered and is not seen in the state is made again after this
+RECOVERY_RETRY: Final = 0.2  # the first pause before a recovery is tried again; doubles
+RECOVERY_RETRY_MAX: Final = 5.0
+HALTS_LOCAL: Final = 64  # halts that a peer remembers on disk until the log has them

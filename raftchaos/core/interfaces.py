@@ -227,8 +227,12 @@ class Lease(Protocol):
         ...
 
     @property
-    def number(self) -> int:
-        """Grows by one whenever a new lease begins; a lease that has ended is never extended. 0 before the first."""
+    def epoch(self) -> int:
+        """Its number: grows whenever a new lease begins; one that has ended is never extended. 0 before the first."""
+        ...
+
+    def running(self, now: float) -> bool:
+        """Whether something may be started at this instant of `Clock.boot()`."""
         ...
 
 
@@ -348,6 +352,10 @@ class RunExecutor(Protocol):
 
     async def recover(self, run: str) -> Recovery:
         """Take back everything of a run. Idempotent; never raises for a fault that cannot be taken back."""
+        ...
+
+    def uses(self, run: str) -> tuple[tuple[str, str], ...]:
+        """What a started run does, as pairs of the type of a fault and its target."""
         ...
 
     def undone(self) -> dict[str, tuple[dict[str, int], ...]]:
