@@ -1,0 +1,30 @@
+"""What one replica has to be told."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raftchaos import limits
+from raftchaos.consensus.timings import Timings
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaConfig:
+    """Who this replica is and where it listens."""
+
+    name: str
+    cluster_id: str
+    directory_id: str
+    incarnation: int
+    data_dir: Path
+    listen: str
+    """`HOST:PORT` to bind."""
+    advertise: str
+    """`HOST:PORT` under which the other peers reach it; differs from `listen` behind a NAT or in a container."""
+    timings: Timings = field(default_factory=Timings)
+    server_tls: ssl.SSLContext | None = None
+    client_tls: ssl.SSLContext | None = None
+    entries_before_snapshot: int = limits.LOG_ENTRIES_BEFORE_SNAPSHOT
+    bytes_before_snapshot: int = limits.LOG_BYTES_BEFORE_SNAPSHOT

@@ -1,0 +1,116 @@
+"""The first frame of each direction of a connection: who speaks, and for which cluster.
+
+Frames are a length of four bytes, big-endian, and that many bytes of msgpack. An empty frame is a sign of life.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from raftchaos.consensus import codec
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL: Final = 1
+SIZE: Final = struct.Struct(">I")
+HELLO_FRAME: Final = 4_096  # whoever has not said who it is may not send more than this
+ALIVE: Final = SIZE.pack(0)
+NOT_A_MEMBER: Final = "not a member of this cluster"
+_ADDRESSES_LOGGED: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a peer is on the wire."""
+
+    cluster_id: str
+    name: str
+    directory_id: str
+    """Made with the data directory: a peer that lost it is another one and may not use the old one's name."""
+    incarnation: int
+    address: str
+    """`HOST:PORT` under which the others reach its Raft port."""
+
+    def hello(self, to: str | None) -> bytes:
+        """The frame that introduces this peer to the peer `to`."""
+        fields = {
+            "type": "hello",
+            "protocol": PROTOCOL,
+            "cluster": self.cluster_id,
+            "name": self.name,
+            "directory": self.directory_id,
+            "incarnation": self.incarnation,
+            "address": self.address,
+            "to": to,
+        }
+        return frame(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the other side said first."""
+
+    identity: Identity
+    protocol: int
+    to: str | None
+
+
+class Refusal(Exception):
+    """The other side declined, or is declined, for this reason."""
+
+
+def frame(message: dict[str, Any]) -> bytes:
+    """The message as a frame."""
+    body = codec.dumps(message)
+    return SIZE.pack(len(body)) + body
+
+
+def parse(body: bytes | memoryview) -> Hello:
+    """The hello in this frame. Raises ValueError for anything else and Refusal if it is a refusal."""
+    fields = codec.loads(body)
+    if not isinstance(fields, dict):
+        raise ValueError("the first frame is not a hello")
+    if fields.get("type") == "refused":
+        raise Refusal(str(fields.get("reason"))[:200])
+    texts = [fields.get(name) for name in ("cluster", "name", "directory", "address")]
+    numbers = [fields.get(name) for name in ("protocol", "incarnation")]
+    to = fields.get("to")
+    if fields.get("type") != "hello" or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError("the first frame is not a hello")
+    if not all(isinstance(number, int) for number in numbers) or not isinstance(to, str | None):
+        raise ValueError("the first frame is not a hello")
+    cluster, name, directory, address = map(str, texts)
+    return Hello(Identity(cluster, name, directory, int(fields["incarnation"]), address), int(fields["protocol"]), to)
+
+
+def judge(hello: Hello, me: Identity) -> None:
+    """Raises Refusal if this peer and that one do not belong together."""
+    if hello.protocol != PROTOCOL:
+        raise Refusal(f"protocol {hello.protocol} is not spoken here, only {PROTOCOL}")
+    if hello.identity.cluster_id != me.cluster_id:
+        raise Refusal("foreign cluster id")
+    if hello.to not in (None, me.name):
+        raise Refusal(f"this is {me.name}, not {hello.to}")
+    if hello.identity.name == me.name:
+        raise Refusal(f"another peer is called {me.name}")
+
+
+class Complaints:
+    """Says once for each address and kind of misbehaviour that a connection was closed; the memory is bounded."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], None] = {}
+
+    def closed(self, peername: Any, kind: str, detail: str = "") -> None:
+        """A connection from this socket address was closed for this reason."""
+        host = str(peername[0]) if isinstance(peername, tuple) else "unknown address"
+        if (host, kind) in self._said:
+            return
+        if len(self._said) >= _ADDRESSES_LOGGED:
+            del self._said[next(iter(self._said))]
+        self._said[host, kind] = None
+        shown = f"{host}:{peername[1]}" if isinstance(peername, tuple) else host
+        logger.warning("closed a connection to the Raft port from %s: %s%s", shown, kind, detail and f" ({detail})")

@@ -1,0 +1,298 @@
+"""The Raft port: one TCP connection between two peers, frames of bounded size, on asyncio.
+
+Whoever connects is nobody until it has said who it is in time, in one small frame, for this cluster. Nothing that it
+sends before changes anything. A frame is handed on only while its connection is the peer's present one, and nothing is
+sent again on the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from raftchaos import limits
+from raftchaos.consensus import codec, handshake, messages
+from raftchaos.consensus.connection import Connection
+from raftchaos.consensus.handshake import Complaints, Hello, Identity, Refusal
+from raftchaos.consensus.node import PeerNode, split_address
+from raftchaos.consensus.seams import PeerTransport
+from raftchaos.errors import MachineUnusable
+
+ATTEMPT: Final = 0.25  # an attempt is given up after this: the kernel repeats a lost SYN only after a second
+ATTEMPT_TLS: Final = 1.0
+RETRY_FIRST: Final = 0.05
+RETRY_MOST: Final = 0.4
+YIELD: Final = 1.0  # the peer with the lesser name lets the other one connect this long before it tries itself
+
+
+class TcpTransport(PeerTransport):
+    """Connections to the other peers of the cluster. `start()` before use, `await close()` after."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        listen: str,
+        silence: float,
+        rng: random.Random,
+        server_tls: ssl.SSLContext | None = None,
+        client_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__()
+        self.identity, self.silence = identity, silence
+        self.complaints = Complaints()
+        self.refused_by: dict[str, str] = {}
+        """Why each peer declined this one's last attempt; emptied when it connects."""
+        self.failed: Callable[[BaseException], None] | None = None
+        """Called when a message could not be handled for a reason that lies in this replica."""
+        self._listen, self._random = listen, rng
+        self._server_tls, self._client_tls = server_tls, client_tls
+        self._nodes: dict[str, PeerNode] = {}
+        self._directories: dict[str, str] = {}
+        self._connections: dict[str, Connection] = {}
+        self._strangers: dict[Connection, None] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._closed = False
+
+    # ---- starting and closing
+
+    async def start(self) -> None:
+        """Bind and begin to connect. Raises MachineUnusable that names the address."""
+        host, port = split_address(self._listen)
+        loop = asyncio.get_running_loop()
+        timeout = limits.HANDSHAKE if self._server_tls else None
+        try:
+            self._server = await loop.create_server(
+                lambda: Connection(self, None),
+                host,
+                port,
+                backlog=limits.HANDSHAKES_OPEN,
+                ssl=self._server_tls,
+                ssl_handshake_timeout=timeout,
+            )
+        except OSError as error:
+            raise MachineUnusable(
+                f"cannot listen for other peers on {self._listen}: {error.strerror or error}",
+                hint="another process may use the port; choose a free one with --raft-listen HOST:PORT",
+            ) from error
+        self._watch = loop.create_task(self._watch_connections())
+        for node in list(self._nodes.values()):
+            self._begin(node)
+
+    async def close(self) -> None:
+        """Close everything and wait until it is closed."""
+        self.destroy()
+        tasks = [*self._tasks.values(), *self._ending] + ([self._watch] if self._watch else [])
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def destroy(self) -> None:
+        """Close everything at once."""
+        self._closed = True
+        for task in [*self._tasks.values(), self._watch]:
+            if task is not None:
+                task.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in [*self._connections.values(), *self._strangers]:
+            connection.abort()
+
+    @property
+    def ready(self) -> bool:
+        """PySyncObj asks before its first tick; binding is `start()`'s."""
+        return True
+
+    # ---- what Raft calls
+
+    def addNode(self, node: PeerNode) -> None:
+        """Keep a connection to this peer; connect anew if its address changed."""
+        self._nodes[node.name] = node
+        if self._watch is not None and not self._closed:
+            self._begin(node)
+
+    def _begin(self, node: PeerNode) -> None:
+        if node.name not in self._tasks:
+            self._tasks[node.name] = asyncio.get_running_loop().create_task(self._keep_connected(node))
+
+    def dropNode(self, node: PeerNode) -> None:
+        """No longer connect to this peer, nor let it connect."""
+        self._nodes.pop(node.name, None)
+        self._directories.pop(node.name, None)
+        self.refused_by.pop(node.name, None)
+        task = self._tasks.pop(node.name, None)
+        if task is not None:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        connection = self._connections.get(node.name)
+        if connection is not None:
+            connection.close()
+
+    def send(self, node: PeerNode, message: dict[str, Any]) -> bool:
+        """Send if connected; a peer that does not take its messages loses its connection."""
+        connection = self._connections.get(node.name)
+        return connection is not None and connection.send(codec.dumps(message))
+
+    def pending(self, node: PeerNode) -> int:
+        """Bytes that wait to be sent to this peer."""
+        connection = self._connections.get(node.name)
+        return connection.pending if connection is not None else 0
+
+    # ---- connecting
+
+    async def _keep_connected(self, node: PeerNode) -> None:
+        """The peer with the greater name connects; the other tries, too, when that has not worked for a while (its
+        address may be the one that changed).
+        """
+        wait = RETRY_FIRST
+        lesser = self.identity.name < node.name
+        if lesser:
+            await asyncio.sleep(YIELD)
+        while True:
+            connection = self._connections.get(node.name)
+            if connection is not None:
+                await connection.gone.wait()
+                wait = RETRY_FIRST
+                await asyncio.sleep(YIELD if lesser else 0)
+                continue
+            await self._attempt(node)
+            await asyncio.sleep(wait * (0.5 + self._random.random()))
+            wait = min(2 * wait, RETRY_MOST)
+
+    async def _attempt(self, node: PeerNode) -> None:
+        loop = asyncio.get_running_loop()
+        tls = self._client_tls
+        made: Connection | None = None
+        try:
+            host, port = split_address(node.address)
+            async with asyncio.timeout(ATTEMPT_TLS if tls else ATTEMPT):
+                _, made = await loop.create_connection(
+                    lambda: Connection(self, node), host, port, ssl=tls, server_hostname=node.name if tls else None
+                )
+            async with asyncio.timeout(ATTEMPT_TLS):
+                await made.settled.wait()
+        except (OSError, TimeoutError):
+            pass  # it is tried again; `refused_by` and the list of connected peers tell the user
+        finally:
+            if made is not None and not made.greeted:
+                made.abort()
+
+    # ---- what connections report
+
+    def opened(self, connection: Connection) -> None:
+        """A connection stands; it is a stranger until it is greeted. Too many strangers: the oldest goes."""
+        if connection.node is None:
+            if len(self._strangers) >= limits.HANDSHAKES_OPEN:
+                oldest = next(iter(self._strangers))
+                self.complaints.closed(oldest.peername, "too many connections that do not say who they are")
+                oldest.abort()
+            self._strangers[connection] = None
+        else:
+            connection.write(self.identity.hello(connection.node.name))
+
+    def greet(self, connection: Connection, body: memoryview) -> bool:
+        """The first frame of a connection. True if it is the peer's present one from now on."""
+        try:
+            hello = handshake.parse(body)
+            handshake.judge(hello, self.identity)
+            node = self._admit(connection, hello)
+        except ValueError as error:
+            self.complaints.closed(connection.peername, "it does not speak raftchaos", str(error)[:200])
+            return False
+        except Refusal as refusal:
+            if connection.node is not None:
+                self.refused_by[connection.node.name] = str(refusal)
+            else:
+                self.complaints.closed(connection.peername, str(refusal))
+                connection.write(handshake.frame({"type": "refused", "reason": str(refusal)}))
+            return False
+        if connection.node is None:
+            connection.node = node
+            connection.write(self.identity.hello(None))
+        connection.incarnation = hello.identity.incarnation
+        self._strangers.pop(connection, None)
+        return self._take(connection, node)
+
+    def _admit(self, connection: Connection, hello: Hello) -> PeerNode:
+        """The member that speaks. Raises Refusal."""
+        speaker = hello.identity
+        node = self._nodes.get(speaker.name)
+        if node is None:
+            raise Refusal(handshake.NOT_A_MEMBER)
+        if connection.node is not None and connection.node.name != speaker.name:
+            raise Refusal(f"expected {connection.node.name}, {speaker.name} answered")
+        if self._directories.setdefault(speaker.name, speaker.directory_id) != speaker.directory_id:
+            raise Refusal(f"the name {speaker.name} belongs to another data directory; remove the old peer first")
+        if connection.node is None and node.address != speaker.address:
+            node.address = speaker.address
+        return node
+
+    def _take(self, connection: Connection, node: PeerNode) -> bool:
+        """Of two connections that both peers opened at once, both keep the one of the greater name."""
+        old = self._connections.get(node.name)
+        if old is not None:
+            same_life = old.incarnation == connection.incarnation
+            if same_life and not old.closing and self._opener(old, node) > self._opener(connection, node):
+                return False
+            self.lost(old)
+            old.abort()
+        self._connections[node.name] = connection
+        self.refused_by.pop(node.name, None)
+        self._onNodeConnected(node)
+        return True
+
+    def _opener(self, connection: Connection, node: PeerNode) -> str:
+        return self.identity.name if connection.outgoing else node.name
+
+    def deliver(self, connection: Connection, body: memoryview) -> bool:
+        """A later frame. False if the connection is not the peer's present one or the frame makes no sense."""
+        node = connection.node
+        if node is None or self._connections.get(node.name) is not connection:
+            return False
+        try:
+            message = messages.check(codec.loads(body))
+        except ValueError as error:
+            kind = f"{node.name} sent a message that makes no sense"
+            self.complaints.closed(connection.peername, kind, str(error)[:200])
+            return False
+        try:
+            self._onMessageReceived(node, message)
+        except Exception as error:
+            if self.failed is None:
+                raise
+            self.failed(error)
+            return False
+        return True
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._strangers.pop(connection, None)
+        node = connection.node
+        if node is not None and self._connections.get(node.name) is connection:
+            del self._connections[node.name]
+            if not self._closed:
+                self._onNodeDisconnected(node)
+
+    async def _watch_connections(self) -> None:
+        """Signs of life on quiet connections; those that stay silent are closed, strangers after the handshake time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self.silence / 4)
+            now = loop.time()
+            for connection in list(self._connections.values()):
+                if now - connection.heard_at > self.silence:
+                    connection.abort()
+                elif now - connection.wrote_at > self.silence / 4:
+                    connection.write(handshake.ALIVE)
+            for connection in list(self._strangers):
+                if now - connection.opened_at > limits.HANDSHAKE:
+                    self.complaints.closed(connection.peername, "it did not say who it is in time")
+                    connection.abort()
