@@ -71,7 +71,7 @@ class _Watch:
     answerable: float
     """When its last ping arrived that could be answered; at first, when the leader learnt of the incarnation."""
     pong_at: float
-    """When a ping last showed a newer pong than the one before."""
+    """When a ping last showed a newer pong than the one before; at first, when the first ping came."""
     newest_pong: int = 0
     waiting: int = 0
     """The newest ping that no round has taken yet; 0 if there is none. The newest is enough: it ends latest."""
@@ -116,9 +116,9 @@ class LeaderLeases:
         if (node.incarnation, node.directory) != (ping.incarnation, ping.directory):
             return PingVerdict.FOREIGN
         watch = self._watches[node.name] = self._watch(now, node)
+        self._note_progress(now, watch, ping, node)
         watch.heard = True
         watch.unwell = tuple(sorted(set(ping.unwell)))[: limits.UNWELL_REASONS]
-        self._note_progress(now, watch, ping, node)
         if not watch.stalled:
             watch.answerable = now
         if node.status is NodeStatus.FAILED:
@@ -184,7 +184,7 @@ class LeaderLeases:
 
     @staticmethod
     def _note_progress(now: float, watch: _Watch, ping: Ping, node: Node) -> None:
-        if ping.newest_pong > watch.newest_pong or node.status is NodeStatus.FAILED:
+        if not watch.heard or ping.newest_pong > watch.newest_pong or node.status is NodeStatus.FAILED:
             watch.newest_pong = max(watch.newest_pong, ping.newest_pong)
             watch.pong_at = now
         elif now - watch.pong_at > limits.PONG_STALL:
