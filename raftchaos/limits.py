@@ -89,6 +89,7 @@ PROXY_CONNECTIONS: Final = 4_096  # of one proxy
 PROXY_BUFFER: Final = 256 * 1024  # bytes held for one direction of a connection before reading pauses
 HTTP_HEAD: Final = 64 * 1024
 CONTROL_FRAME: Final = 1024 * 1024
+PROXY_BACKLOG: Final = 1_024  # connections that wait to be accepted, also while the proxy process restarts
 PROXY_CONNECT: Final = 5.0  # an upstream that has not taken the connection by then counts as down
 PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one direction: 100 ms at 80 MB/s
 PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER
@@ -99,6 +100,7 @@ PROXY_RUNS_REMEMBERED: Final = 10_000  # ended runs that are refused when they a
 PROXY_EFFECTS: Final = 1_000  # ended runs whose effect is kept until it is forgotten
 CONTROL_CLIENTS: Final = 16  # connections to a control socket
 CONTROL_CALL: Final = 5.0  # one call over a control socket, and one frame once it has begun
+CONTROL_RETRY: Final = 0.02  # between two tries of something that another process is about to do
 CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES
 
 # ---- HTTP API

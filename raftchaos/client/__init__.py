@@ -190,7 +190,7 @@ class Client:
                 yield event
                 if event["type"] == "gap" and _ended(await self.task(task)):
                     return
-                if event["type"] == "taskStatus" and event["data"].get("status") in FINAL:
+                if event["type"] == "taskStatus" and event["data"].get("to") in FINAL:
                     return
 
     async def events(self, *, task: str | None = None, after: str | None = None) -> AsyncGenerator[Json, None]:
@@ -198,12 +198,13 @@ class Client:
 
         Raises Unreachable once no peer has answered for the client's timeout.
         """
-        last, silent_since = after, asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        last, broken_since = after, None
         while True:
             try:
                 async with aclosing(self._transport.stream(task, last)) as messages:
                     async for message in messages:
-                        silent_since = asyncio.get_running_loop().time()
+                        broken_since = None
                         if message is None:
                             continue
                         event = json.loads(message.data)
@@ -211,7 +212,8 @@ class Client:
                         self._transport.saw(last)
                         yield event
             except (NotSent, Broken, Busy) as error:
-                if asyncio.get_running_loop().time() - silent_since > self._transport.timeout:
+                broken_since = loop.time() if broken_since is None else broken_since
+                if loop.time() - broken_since > self._transport.timeout:
                     raise Unreachable(f"the event stream broke and no peer answered: {error}") from error
             self._transport.turn()
             await asyncio.sleep(PAUSE)
@@ -293,7 +295,8 @@ class Client:
 
 def new_task_id(document: Mapping[str, Any]) -> str:
     """A task id nobody else has: the document's name and 32 random bits."""
-    metadata = document.get("metadata")
+    inner = document.get("orchestration", document)  # a submission holds the orchestration beside its scenarios
+    metadata = inner.get("metadata") if isinstance(inner, Mapping) else None
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     return f"{name if isinstance(name, str) and is_name(name) else 'task'}-{secrets.token_hex(4)}"
 

@@ -7,7 +7,7 @@ methods are cheap, do no I/O and never raise; what may wait is `async` and raise
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -194,7 +194,7 @@ class PeerServices(Protocol):
         """
         ...
 
-    def events(self, after: EventId | None) -> AsyncIterator[Event | Gap]:
+    def events(self, after: EventId | None) -> AsyncGenerator[Event | Gap, None]:
         """The events after that place, in order, for ever; from now on if it is None.
 
         Yields a `Gap` wherever events are missing. Ends when the peer stops. Bounded by itself: a reader that is slow
@@ -288,13 +288,14 @@ class PeerServices(Protocol):
 def raise_for_result(result: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the result of an applied command, or raises the error that a rejected one names.
 
-    A rejected result is `{"ok": False, "code": ..., "message": ...}` and may have `hint` and `details`.
+    A rejected result is `{"ok": False, "code": ..., "error": ...}` and may have a `hint`; whatever else it holds
+    becomes the details of the error.
     """
     if result.get("ok", False):
         return result
-    message = str(result.get("message") or result.get("reason") or "the cluster declined the command")
-    hint = result.get("hint")
-    raise error_of_code(str(result.get("code", "refused")), message, hint=hint, details=result.get("details"))
+    message = str(result.get("error") or "the cluster declined the command")
+    details = {key: value for key, value in result.items() if key not in ("ok", "code", "error", "hint")}
+    raise error_of_code(str(result.get("code", "refused")), message, hint=result.get("hint"), details=details)
 
 
 def no_quorum_message(status: ReplicaStatus) -> str:

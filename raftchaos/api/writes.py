@@ -1,0 +1,174 @@
+"""The handlers that change something. Each of them may be called twice: the second call changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from raftchaos import limits
+from raftchaos.api.context import Context, answer, written
+from raftchaos.api.reads import no_node
+from raftchaos.api.requests import json_body, name_field, task_id, text_field
+from raftchaos.api.tasks_view import find_task, preview_view
+from raftchaos.api.views import node_view, proxy_view
+from raftchaos.core.services import JoinRequest
+from raftchaos.errors import UsageError
+from raftchaos.model.loading import parse_submission
+from raftchaos.model.resolved import ResolvedOrchestration
+
+SOURCE = "request"
+"""How the messages about a document call where it came from."""
+ADDRESS = 300  # characters: a host name and a port
+HALTS = 1_000
+
+
+async def submit(context: Context, request: web.Request) -> web.StreamResponse:
+    """Accepts a document as a task; answers an id that exists with the task that has it."""
+    body = await json_body(request, ("document", "scenarios", "id"), required=("document", "id"))
+    task = task_id(body["id"])
+    orchestration = _resolved(body)
+    state = context.services.state
+    known = task in state.tasks or task in state.finished
+    await written(context, context.services.submit(task, orchestration.to_dict()))
+    return _task(context, task, status=200 if known else 201)
+
+
+async def preview(context: Context, request: web.Request) -> web.StreamResponse:
+    """What a document would do now; changes nothing."""
+    orchestration = _resolved(await json_body(request, ("document", "scenarios"), required=("document",)))
+    now_ms = context.now_ms()
+    return answer({**_index(context), **preview_view(context.services.state, orchestration, now_ms)})
+
+
+async def cancel(context: Context, request: web.Request) -> web.StreamResponse:
+    """Recovers what is active and ends the task as cancelled."""
+    reason = text_field(await json_body(request, ("reason",)), "reason")
+    task = _known_task(context, request)
+    await written(context, context.services.cancel_task(task, reason))
+    return _task(context, task)
+
+
+async def pause(context: Context, request: web.Request) -> web.StreamResponse:
+    """Recovers what is active and keeps the task."""
+    task = _known_task(context, request)
+    await written(context, context.services.pause_task(task))
+    return _task(context, task)
+
+
+async def resume_task(context: Context, request: web.Request) -> web.StreamResponse:
+    """Takes up a paused task."""
+    task = _known_task(context, request)
+    await written(context, context.services.resume_task(task))
+    return _task(context, task)
+
+
+async def drain(context: Context, request: web.Request) -> web.StreamResponse:
+    """Gives the node no new runs."""
+    return await _drained(context, request.match_info["name"], True)
+
+
+async def undrain(context: Context, request: web.Request) -> web.StreamResponse:
+    """Gives the node runs again."""
+    return await _drained(context, request.match_info["name"], False)
+
+
+async def remove_node(context: Context, request: web.Request) -> web.StreamResponse:
+    """Takes a node out of the cluster."""
+    name = request.match_info["name"]
+    await written(context, context.services.remove_node(name), timeout=limits.MEMBERSHIP_TIMEOUT)
+    return answer({**_index(context), "removed": name})
+
+
+async def join(context: Context, request: web.Request) -> web.StreamResponse:
+    """Makes a new peer a voting member."""
+    names = ("name", "directory", "raftAddress", "apiAddress", "version")
+    body = await json_body(request, names, required=names[:4])
+    wanted = JoinRequest(
+        name=name_field(body, "name"),
+        directory=text_field(body, "directory", longest=limits.NAME, empty=False),
+        raft_address=_address(body, "raftAddress"),
+        api_address=_address(body, "apiAddress"),
+        version=text_field(body, "version", longest=limits.NAME),
+    )
+    joined = await written(context, context.services.join(wanted), timeout=limits.MEMBERSHIP_TIMEOUT)
+    return answer({**_index(context), "cluster": joined.cluster, "members": dict(joined.members)})
+
+
+async def halt(context: Context, request: web.Request) -> web.StreamResponse:
+    """Stops everything, with or without a quorum."""
+    body = await json_body(request, ("reason", "id"))
+    reason = text_field(body, "reason") or "no reason given"
+    halted = await context.services.halt(reason, text_field(body, "id", longest=limits.TASK_ID))
+    return answer({**_index(context), "id": halted.id, "logged": halted.logged, "told": list(halted.told)})
+
+
+async def resume(context: Context, request: web.Request) -> web.StreamResponse:
+    """Lifts the named halts, or all of them."""
+    halts = (await json_body(request, ("halts",))).get("halts")
+    if halts is not None and not (
+        isinstance(halts, list) and len(halts) <= HALTS and all(isinstance(one, str) and one for one in halts)
+    ):
+        raise UsageError(f"expected in the field 'halts' a list of at most {HALTS} ids of halts, or no such field")
+    lifted = await written(context, context.services.resume(halts))
+    return answer({**_index(context), "lifted": list(lifted)})
+
+
+async def add_proxy(context: Context, request: web.Request) -> web.StreamResponse:
+    """Starts a proxy on this node."""
+    body = await json_body(request, ("name", "listen", "upstream"), required=("name", "listen", "upstream"))
+    name, listen, upstream = name_field(body, "name"), _address(body, "listen"), _address(body, "upstream")
+    added = await context.services.add_proxy(name, listen, upstream)
+    return answer({**_index(context), **proxy_view(context.services.name, added)}, status=201)
+
+
+async def remove_proxy(context: Context, request: web.Request) -> web.StreamResponse:
+    """Stops a proxy of this node."""
+    name = request.match_info["name"]
+    await context.services.remove_proxy(name)
+    return answer({**_index(context), "removed": name})
+
+
+def _resolved(body: dict[str, Any]) -> ResolvedOrchestration:
+    document = body["document"]
+    if isinstance(document, str):
+        raise UsageError(
+            "found text in the field 'document', expected the parsed document as a JSON object",
+            hint="a client turns YAML into JSON before it sends it",
+        )
+    if isinstance(document, dict) and "orchestration" in document:
+        if body.get("scenarios"):
+            raise UsageError("found scenarios twice, expected them either beside the document or within it")
+        return parse_submission(document, SOURCE)
+    return parse_submission({"orchestration": document, "scenarios": body.get("scenarios", [])}, SOURCE)
+
+
+def _known_task(context: Context, request: web.Request) -> str:
+    """The id in the path. Whether it exists is for the log to say: this peer may lag behind."""
+    return task_id(request.match_info["id"])
+
+
+def _address(body: dict[str, Any], key: str) -> str:
+    text = text_field(body, key, longest=ADDRESS, empty=False)
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isascii() and port.isdigit() and int(port) < 65536 and text.isprintable()):
+        raise UsageError(f"found {text!r} in the field {key!r}, expected HOST:PORT")
+    return text
+
+
+async def _drained(context: Context, name: str, drained: bool) -> web.StreamResponse:
+    await written(context, context.services.drain_node(name, drained))
+    state = context.services.state
+    if name not in state.nodes:
+        raise no_node(name)
+    return answer({**_index(context), **node_view(state, state.nodes[name], context.services.status())})
+
+
+def _task(context: Context, task: str, *, status: int = 200) -> web.Response:
+    view = find_task(context.services.state, task, context.now_ms())
+    return answer({**_index(context), **view}, status=status, headers={"Location": f"/api/v1/tasks/{task}"})
+
+
+def _index(context: Context) -> dict[str, Any]:
+    """An answer to a write shows the state in which it has happened."""
+    return {"index": context.services.applied_index}

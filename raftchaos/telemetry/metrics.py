@@ -1,0 +1,246 @@
+"""The exposition: what the catalogue names, read from the state when somebody scrapes, and counted in between."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from raftchaos._version import VERSION
+from raftchaos.clock import Clock
+from raftchaos.core.interfaces import ReplicaStatus
+from raftchaos.core.services import ActiveFault, Health
+from raftchaos.core.state import ClusterState, HaltRecord
+from raftchaos.telemetry.catalogue import BY_NAME, COMPONENTS, EVENT_VALUES, FAULT_VALUES, OTHER, Metric
+from raftchaos.telemetry.task_series import TaskSeries
+
+Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
+Sample = tuple[Sequence[str], float]
+
+
+class MetricsSource(Protocol):
+    """What is read at a scrape; a part of `core.services.PeerServices`."""
+
+    @property
+    def insecure(self) -> bool: ...
+
+    @property
+    def state(self) -> ClusterState: ...
+
+    def status(self) -> ReplicaStatus: ...
+
+    def health(self) -> Health: ...
+
+    def active_faults(self) -> Sequence[ActiveFault]: ...
+
+    def local_halts(self) -> Sequence[HaltRecord]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What a process uses now."""
+
+    cpu_seconds: float
+    resident_bytes: int
+
+
+class Metrics:
+    """The metrics of one peer, and the `core.interfaces.Meter` that its parts count with.
+
+    `processes` gives, for each component, what its process uses now (None while it is down). Everything is called from
+    the loop's thread.
+    """
+
+    def __init__(
+        self, source: MetricsSource, clock: Clock, processes: Mapping[str, Callable[[], ProcessUse | None]]
+    ) -> None:
+        self._counts = Counts()
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Exposition(source, clock, dict(processes), self._counts))
+
+    def text(self) -> str:
+        """Everything, in the Prometheus text format 0.0.4."""
+        return generate_latest(self._registry).decode()
+
+    def heartbeat(self, node: str) -> None:
+        """This peer, as the leader, has answered a ping of that node."""
+        self._counts.heartbeats[node] = self._counts.heartbeats.get(node, 0) + 1
+
+    def step_failed(self) -> None:
+        """A step of a task has failed."""
+        self._counts.failed_steps += 1
+
+    def fault_injected(self, fault: str) -> None:
+        """A fault of that type was put on here."""
+        _count(self._counts.injections, fault, 1)
+
+    def fault_effect(self, fault: str, touched: int) -> None:
+        """An ended fault of that type has touched so much here."""
+        _count(self._counts.effects, fault, max(touched, 0))
+
+    def committed(self, seconds: float) -> None:
+        """A proposal of this peer took so long until it was applied here."""
+        self._counts.commits.observe(seconds)
+
+    def event(self, event_type: str) -> None:
+        """An event of that type was applied."""
+        _count(self._counts.events, event_type, 1)
+
+    def loop_late(self, seconds: float) -> None:
+        """The event loop ran a timer so much later than it was due."""
+        self._counts.late.observe(seconds)
+
+
+class Buckets:
+    """A histogram: how many observations fell below each bound, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(self._bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Takes one observation; a negative one (a clock was read twice) counts as 0."""
+        value = max(value, 0.0)
+        place = next((at for at, bound in enumerate(self._bounds) if value <= bound), len(self._bounds))
+        self._counts[place] += 1
+        self.total += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """The buckets as Prometheus wants them: each with all the ones below it."""
+        found, below = [], 0
+        for bound, count in zip((*(str(bound) for bound in self._bounds), "+Inf"), self._counts, strict=True):
+            below += count
+            found.append((bound, float(below)))
+        return found
+
+
+class Counts:
+    """What was counted since this peer started. All known values are there from the start."""
+
+    def __init__(self) -> None:
+        self.heartbeats: dict[str, int] = {}
+        self.failed_steps = 0
+        self.injections = dict.fromkeys(FAULT_VALUES, 0)
+        self.effects = dict.fromkeys(FAULT_VALUES, 0)
+        self.events = dict.fromkeys(EVENT_VALUES, 0)
+        self.commits = Buckets(BY_NAME["raftchaos_raft_commit_seconds"].buckets)
+        self.late = Buckets(BY_NAME["raftchaos_event_loop_late_seconds"].buckets)
+
+
+class _Exposition(Collector):
+    """Makes the families of one scrape."""
+
+    def __init__(
+        self,
+        source: MetricsSource,
+        clock: Clock,
+        processes: dict[str, Callable[[], ProcessUse | None]],
+        counts: Counts,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._processes = processes
+        self._counts = counts
+        self._tasks = TaskSeries()
+
+    def collect(self) -> Iterator[Family]:
+        """All families of the catalogue, each once."""
+        state = self._source.state
+        yield from self._nodes(state)
+        yield from self._peer(state)
+        yield from self._raft(self._source.status())
+        for name, samples in self._tasks.samples(state, int(self._clock.wall() * 1000)).items():
+            yield _family(name, samples)
+        yield from self._faults()
+        yield from self._process()
+
+    def _nodes(self, state: ClusterState) -> Iterator[Family]:
+        nodes = [state.nodes[name] for name in sorted(state.nodes)]
+        statuses = BY_NAME["raftchaos_node_status"].labels["status"]
+        yield _family(
+            "raftchaos_node_status",
+            [((node.name, status), float(node.status == status)) for node in nodes for status in statuses],
+        )
+        yield _family("raftchaos_node_drained", [((node.name,), float(node.drained)) for node in nodes])
+        counted = self._counts.heartbeats
+        for gone in counted.keys() - state.nodes.keys():
+            del counted[gone]  # the series of a removed node ends
+        yield _family("raftchaos_node_heartbeat_total", [((n.name,), counted.get(n.name, 0)) for n in nodes])
+
+    def _peer(self, state: ClusterState) -> Iterator[Family]:
+        health = self._source.health()
+        yield _single("raftchaos_ready", health.live and health.ready)
+        yield _single("raftchaos_halted", state.halted or bool(self._source.local_halts()))
+        yield _single("raftchaos_insecure", self._source.insecure)
+
+    def _raft(self, status: ReplicaStatus) -> Iterator[Family]:
+        yield _single("raftchaos_leader_term", status.term)
+        yield _single("raftchaos_is_leader", status.role == "leader")
+        yield _single("raftchaos_raft_quorum", status.quorum.has_quorum)
+        yield _single("raftchaos_raft_voters", len(status.quorum.voters))
+        yield _single("raftchaos_raft_voters_reachable", len(status.quorum.reachable))
+        yield _single("raftchaos_raft_log_index", status.last_index)
+        yield _single("raftchaos_raft_commit_index", status.commit_index)
+        yield _single("raftchaos_raft_applied_index", status.applied_index)
+        yield _histogram("raftchaos_raft_commit_seconds", self._counts.commits)
+
+    def _faults(self) -> Iterator[Family]:
+        active = dict.fromkeys(FAULT_VALUES, 0)
+        for fault in self._source.active_faults():
+            _count(active, fault.fault, 1)
+        yield _by_label("raftchaos_active_faults", active)
+        yield _by_label("raftchaos_fault_injections_total", self._counts.injections)
+        yield _by_label("raftchaos_fault_effect_total", self._counts.effects)
+        yield _by_label("raftchaos_chaos_events_total", self._counts.events)
+        yield _single("raftchaos_failed_steps_total", self._counts.failed_steps)
+
+    def _process(self) -> Iterator[Family]:
+        uses = {name: self._processes.get(name, _down)() or ProcessUse(0.0, 0) for name in COMPONENTS}
+        cpu = [((name,), use.cpu_seconds) for name, use in uses.items()]
+        memory = [((name,), float(use.resident_bytes)) for name, use in uses.items()]
+        yield _family("raftchaos_process_cpu_seconds_total", cpu)
+        yield _family("raftchaos_process_resident_memory_bytes", memory)
+        yield _histogram("raftchaos_event_loop_late_seconds", self._counts.late)
+        yield _family("raftchaos_build_info", [((VERSION, platform.python_version()), 1.0)])
+
+
+def _down() -> None:
+    """What a component that nobody measures uses."""
+
+
+def _count(table: dict[str, int], value: str, amount: int) -> None:
+    key = value if value in table else OTHER
+    table[key] += amount
+
+
+def _family(name: str, samples: Iterable[Sample]) -> Family:
+    metric = BY_NAME[name]
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    family = kind(name, _help(metric), labels=list(metric.labels))
+    for labels, value in samples:
+        family.add_metric(list(labels), float(value))
+    return family
+
+
+def _single(name: str, value: float) -> Family:
+    return _family(name, [((), value)])
+
+
+def _by_label(name: str, values: Mapping[str, int]) -> Family:
+    return _family(name, [((key,), value) for key, value in values.items()])
+
+
+def _histogram(name: str, buckets: Buckets) -> Family:
+    family = HistogramMetricFamily(name, _help(BY_NAME[name]))
+    family.add_metric([], buckets.cumulative(), buckets.total)
+    return family
+
+
+def _help(metric: Metric) -> str:
+    return metric.meaning
