@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from raftchaos import limits
 from raftchaos.clock import Clock
 from raftchaos.core.interfaces import ProxyControl, Recovery
-from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, RecoveryFailed, Refused
+from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, NodeContext
 from raftchaos.faults.records import Effects, Step
@@ -142,6 +142,7 @@ class FaultExecutor:
                 self._check(epoch)
             except Refused:
                 self._journal.mark_done(run, (), "main")
+                del self._uses[run]
                 raise
             problem = await self._inject(uses, step, seed, lease_end)
         if problem:
@@ -246,7 +247,7 @@ class FaultExecutor:
             deadline = self._clock.boot() + limits.UNDO_LOCK_WAIT
             while not self._journal.try_lock():
                 if self._clock.boot() > deadline:
-                    raise RecoveryFailed(f"another process holds the undo journal for {limits.UNDO_LOCK_WAIT:g} s")
+                    raise Refused(f"another process holds the undo journal for {limits.UNDO_LOCK_WAIT:g} s")
                 await asyncio.sleep(_LOCK_POLL)
             try:
                 yield

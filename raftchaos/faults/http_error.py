@@ -1,4 +1,7 @@
-"""The fault http_error: lets a proxy answer HTTP requests with an error. Its parameters stand in `model.faults.http_error`."""
+"""The fault http_error: lets a proxy answer HTTP requests with an error.
+
+Its parameters stand in `model.faults.http_error`.
+"""
 
 from __future__ import annotations
 

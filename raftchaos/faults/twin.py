@@ -1,0 +1,95 @@
+"""The proxy process as a twin in memory: the same promises, no process, no socket. For simulations and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raftchaos.clock import Clock
+from raftchaos.core.interfaces import HasFileno
+from raftchaos.errors import NotFound, Refused
+
+
+class InMemoryProxy:
+    """`core.interfaces.ProxyControl`. `faults` is what is on now; `touch` plays traffic."""
+
+    def __init__(self, clock: Clock, socket_path: str = "/nonexistent/proxy.sock") -> None:
+        self._clock = clock
+        self._socket_path = socket_path
+        self._lease_end = 0.0
+        self._wanted: dict[str, tuple[str, str]] = {}
+        self._effects: dict[str, dict[str, int]] = {}
+        self._proxies: dict[str, tuple[str, str, HasFileno]] = {}
+        self.injections: list[str] = []
+        """Every key that was ever put on, in order; a key that was on already does not stand here again."""
+
+    @property
+    def ready(self) -> bool:
+        """It always is."""
+        return True
+
+    @property
+    def socket_path(self) -> str:
+        """Nobody listens there: to a reaper this process is gone."""
+        return self._socket_path
+
+    @property
+    def faults(self) -> dict[str, tuple[str, str]]:
+        """Type and proxy of every fault that is on, by key."""
+        return dict(self._wanted) if self._clock.boot() <= self._lease_end else {}
+
+    def touch(self, key: str, count: int = 1) -> None:
+        """So many requests reach the fault."""
+        if key in self.faults:
+            self._effects[key]["touched"] += count
+
+    def set_lease(self, end: float) -> None:
+        """A later end; everything is gone first if the old one has passed."""
+        if self._clock.boot() > self._lease_end:
+            self._wanted.clear()
+        self._lease_end = max(self._lease_end, end)
+
+    async def inject(
+        self, run: str, fault: str, proxy: str, parameters: Mapping[str, Any], seed: int, lease_end: float
+    ) -> None:
+        """Put a fault on a proxy."""
+        self.set_lease(lease_end)
+        if self._clock.boot() > self._lease_end:
+            raise Refused("the lease has ended")
+        if proxy not in self._proxies:
+            raise NotFound(f"there is no proxy {proxy}")
+        if run not in self._wanted:
+            self.injections.append(run)
+        self._wanted[run] = (fault, proxy)
+        self._effects.setdefault(run, {"touched": 0})
+
+    async def recover(self, run: str) -> dict[str, int]:
+        """Take a fault off."""
+        self._wanted.pop(run, None)
+        return dict(self._effects.get(run, {}))
+
+    async def effects(self) -> dict[str, dict[str, int]]:
+        """What each has done."""
+        return {run: dict(effect) for run, effect in self._effects.items()}
+
+    async def forget(self, run: str) -> None:
+        """Drop the counters."""
+        if run not in self._wanted:
+            self._effects.pop(run, None)
+
+    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
+        """Take a proxy."""
+        self._proxies[name] = (listen, upstream, sock)
+
+    async def remove_proxy(self, name: str) -> None:
+        """Drop a proxy and the faults on it."""
+        self._proxies.pop(name, None)
+        self._wanted = {run: use for run, use in self._wanted.items() if use[1] != name}
+
+    async def take_sockets(self) -> dict[str, HasFileno]:
+        """It never outlives its main."""
+        return {}
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        """No traffic."""
+        return {name: {} for name in self._proxies}
