@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def _read(path: Path) -> tuple[str, bytes]:
 
     if str(path) != "-":
         return str(path), read_bytes(path)
-    data = click.get_binary_stream("stdin").read(limits.DOCUMENT + 1)
+    data = sys.stdin.buffer.read(limits.DOCUMENT + 1)
     if len(data) > limits.DOCUMENT:
         raise UsageError(f"standard input has more than {limits.DOCUMENT:,} bytes", hint="split it")
     return "(standard input)", data

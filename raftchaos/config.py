@@ -175,11 +175,13 @@ def read_config(path: Path) -> dict[str, Any]:
         return {}
     if len(documents) > 1:
         raise UsageError(f"found {len(documents)} documents in {path}, expected one mapping of settings")
-    data, origin = documents[0].data, documents[0].origin
-    if not isinstance(data, dict):
-        problems.add(origin, (), "no mapping", "a mapping of settings, such as `name: node-1`")
-    else:
+    origin = documents[0].origin
+    data: dict[str, Any] = {}
+    if isinstance(documents[0].data, dict):
+        data = documents[0].data
         _check_keys(data, origin, problems)
+    else:
+        problems.add(origin, (), "no mapping", "a mapping of settings, such as `name: node-1`")
     problems.raise_if_any()
     return data
 

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -39,22 +39,34 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def new_mark(family: str = "") -> str:
+    """A mark that nothing carries yet; within a family, so that `marked(family)` finds it too."""
+    own = secrets.token_hex(8)
+    return f"{family}.{own}" if family else own
+
+
 def marked(mark: str) -> list[psutil.Process]:
-    """The processes of this machine that carry the mark and run."""
+    """The processes of this machine that run and carry the mark, or a mark of its family."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark:
+            theirs = process.environ().get(MARK, "")
+            if (theirs == mark or theirs.startswith(f"{mark}.")) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
+def kill_marked(mark: str) -> None:
+    """SIGKILL at once for every process that carries the mark. The last resort, for when nothing can be awaited."""
+    _signal(marked(mark), signal.SIGKILL)
+
+
 async def end_marked(mark: str, *, grace: float = 2.0) -> list[int]:
-    """Ends every process that carries the mark: asks, waits `grace` seconds, then kills.
+    """Ends every process that carries the mark and has not gone by itself within `grace` seconds: asks, then kills.
 
     Returns the pids of those that had to be ended.
     """
-    found = await asyncio.to_thread(marked, mark)
+    found = await _wait_gone(await asyncio.to_thread(marked, mark), grace)
     for number in (signal.SIGCONT, signal.SIGTERM):
         _signal(found, number)
     left = await _wait_gone(found, grace)
@@ -88,11 +100,11 @@ def _runs(process: psutil.Process) -> bool:
 class Child:
     """A child process with a log file, in a session of its own so that Ctrl-C reaches only us."""
 
-    def __init__(self, words: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, name: str, words: Sequence[str], log: Path, *, family: str = "") -> None:
+        self.name = name
         self.words = list(words)
         self.log = log
-        self.mark = secrets.token_hex(8)
-        self._environment = {**os.environ, **(environment or {}), MARK: self.mark}
+        self.mark = new_mark(family)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -118,7 +130,7 @@ class Child:
                 stdout=log if stdout is None else stdout,
                 stderr=log,
                 start_new_session=True,
-                env=self._environment,
+                env={**os.environ, MARK: self.mark},
             )
         return self._process
 
@@ -146,12 +158,24 @@ class Child:
             return self.log.read_text(errors="replace")[-_LOG_SHOWN:].strip()
         return ""
 
+    async def wait_answers(self, address: str, path: str, *, timeout: float = READY_TIMEOUT) -> None:
+        """Waits until a GET of `path` at `HOST:PORT` is answered with 200.
+
+        Raises `MachineUnusable` with what the process said if it ends, or does not answer in `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while not await asyncio.to_thread(answers, address, path):
+            if not self.running:
+                raise MachineUnusable(f"{self.name} ended while it started; it said:\n{self.said()}")
+            if time.monotonic() > end:
+                raise MachineUnusable(f"{self.name} was not ready within {timeout:.0f} s; it said:\n{self.said()}")
+            await asyncio.sleep(_POLL)
+
 
 class PeerProcess(Child):
     """`raftchaos peer` on loopback ports of its own, with its data in a folder that the caller owns."""
 
-    def __init__(self, name: str, directory: Path, *, join: str | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str, directory: Path, *, join: str | None = None, family: str = "") -> None:
         self.listen = f"127.0.0.1:{free_port()}"
         self.data_dir = directory / name
         words = [
@@ -163,20 +187,11 @@ class PeerProcess(Child):
         ]
         if join is not None:
             words += ["--join", join]
-        super().__init__(words, directory / f"{name}.log")
+        super().__init__(name, words, directory / f"{name}.log", family=family)
 
     async def wait_ready(self, *, timeout: float = READY_TIMEOUT) -> None:
-        """Waits until the peer has caught up and sees a leader.
-
-        Raises `MachineUnusable` with what the peer said if it ends, or is not ready in `timeout` seconds.
-        """
-        end = time.monotonic() + timeout
-        while not await asyncio.to_thread(answers, self.listen, "/readyz"):
-            if not self.running:
-                raise MachineUnusable(f"{self.name} ended while it started; it said:\n{self.said()}")
-            if time.monotonic() > end:
-                raise MachineUnusable(f"{self.name} was not ready within {timeout:.0f} s; it said:\n{self.said()}")
-            await asyncio.sleep(_POLL)
+        """Waits until the peer has caught up and sees a leader. Raises `MachineUnusable`."""
+        await self.wait_answers(self.listen, "/readyz", timeout=timeout)
 
 
 def answers(address: str, path: str, *, timeout: float = 2.0) -> bool:

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
 ITEMS = 500
 ATTEMPTS = 2  # the first and one retry
@@ -66,7 +66,9 @@ def front_app(payments: Sequence[str]) -> web.Application:
     turns = itertools.cycle(payments)
 
     async def lifetime(app: web.Application):  # type: ignore[no-untyped-def]  # aiohttp wants an async generator
-        async with ClientSession(timeout=ClientTimeout(total=PAYMENTS_TIMEOUT)) as session:
+        # a connection for each request, as simple shops do; so a fault of connections meets every request
+        connector = TCPConnector(force_close=True, limit=0)
+        async with ClientSession(timeout=ClientTimeout(total=PAYMENTS_TIMEOUT), connector=connector) as session:
             app[SESSION] = session
             yield
 

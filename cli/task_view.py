@@ -1,0 +1,73 @@
+"""How a task is shown: its steps, its runs, and what each of them did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from raftchaos.cli.output import plain, table, word
+from raftchaos.model.tasks import TaskStatus, Verdict, exit_code
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Json = dict[str, Any]
+
+
+def task_exit_code(view: Json) -> int:
+    """The exit code of a command that waited for this task."""
+    verdict = view.get("verdict")
+    return exit_code(TaskStatus(view["status"]), Verdict(verdict) if verdict else None)
+
+
+def task_parts(view: Json) -> list[RenderableType]:
+    """A task for people: one line about it and a table of its runs."""
+    head = f"[bold]{plain(view['id'])}[/] ({plain(view['mode'])}): {word(view['status'])}"
+    if view.get("verdict"):
+        head += f", verdict {word(view['verdict'])}"
+    if view.get("reason"):
+        head += f" ({plain(view['reason'])})"
+    numbers = ["attempt", "seconds", "touched"]
+    rows = table("step", "fault", "node", "attempt", "status", "seconds", "touched", "effect", "reason", right=numbers)
+    for step, run in runs_of(view):
+        rows.add_row(
+            plain(step["name"]),
+            plain(step["scenario"]),
+            plain(run["node"]),
+            str(run["attempt"]),
+            word(run["status"]),
+            seconds_active(run),
+            str(touched(run)) if run["effects"] else "-",
+            plain(effect_words(run)),
+            plain(run["reason"]),
+        )
+    return [head, rows] if rows.row_count else [head]
+
+
+def runs_of(view: Json) -> Iterator[tuple[Json, Json]]:
+    """Every run of a task with its step, in order."""
+    for step in view.get("steps", []):
+        for run in step.get("runs", []):
+            yield step, run
+
+
+def touched(run: Json) -> int:
+    """How many requests, connections or pieces of data the faults of a run really changed."""
+    return sum(int(effect.get("touched", 0)) for effect in run["effects"])
+
+
+def effect_words(run: Json) -> str:
+    """The other counts of a run: `requests 120, bytes 4096`."""
+    totals: dict[str, int] = {}
+    for effect in run["effects"]:
+        for key, value in effect.items():
+            if key != "touched":
+                totals[key] = totals.get(key, 0) + int(value)
+    return ", ".join(f"{key} {value}" for key, value in totals.items())
+
+
+def seconds_active(run: Json) -> str:
+    """How long the fault was on, as far as the cluster knows."""
+    if not run["activeMs"] or not run["endedMs"]:
+        return "-"
+    return f"{max(0, run['endedMs'] - run['activeMs']) / 1000:.1f}"
