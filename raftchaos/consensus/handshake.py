@@ -113,4 +113,5 @@ class Complaints:
             del self._said[next(iter(self._said))]
         self._said[host, kind] = None
         shown = f"{host}:{peername[1]}" if isinstance(peername, tuple) else host
-        logger.warning("closed a connection to the Raft port from %s: %s%s", shown, kind, detail and f" ({detail})")
+        level = logging.INFO if kind == NOT_A_MEMBER else logging.WARNING  # a peer that joins is early at first
+        logger.log(level, "closed a connection to the Raft port from %s: %s%s", shown, kind, detail and f" ({detail})")

@@ -1,0 +1,27 @@
+"""Clusters for the tests of consensus."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from support import RealCluster, TwinCluster
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[RealCluster]:
+    made = RealCluster(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture(params=["twin", "real"])
+async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RealCluster | TwinCluster]:
+    made = TwinCluster() if request.param == "twin" else RealCluster(tmp_path)
+    yield made
+    await made.close()
