@@ -24,6 +24,8 @@ LEADER_TICK: Final = 0.1  # the leader looks at its nodes and plans at least thi
 PROPOSAL_PATIENCE: Final = 1.0  # the leader repeats a command of its own that has changed nothing by then
 HEALTH_SETTLE: Final = 2.0  # at most one change of a node's health in this time, however fast its reasons change
 UNWELL_REASONS: Final = 8  # of one node
+UNWELL_REASON: Final = 120  # bytes of one of them
+RUNS_RECOVERING: Final = 200  # runs that a ping names as still recovering
 REGISTER_RETRY: Final = 0.3  # between two tries to register; an election takes about as long
 CLEAN_POLL: Final = 0.1  # how often a starting peer looks whether the old reaper is gone
 
@@ -100,6 +102,9 @@ PROXY_RUNS_REMEMBERED: Final = 10_000  # ended runs that are refused when they a
 PROXY_EFFECTS: Final = 1_000  # ended runs whose effect is kept until it is forgotten
 CONTROL_CLIENTS: Final = 16  # connections to a control socket
 CONTROL_CALL: Final = 5.0  # one call over a control socket, and one frame once it has begun
+CONTROL_PING: Final = 1.0  # main looks this often whether the proxy process answers
+CONTROL_START: Final = 10.0  # a started proxy process answers by then, also on a busy machine
+CONTROL_BACKOFF: Final = 2.0  # at most between two starts of a proxy process that does not stay
 CONTROL_RETRY: Final = 0.02  # between two tries of something that another process is about to do
 CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES
 

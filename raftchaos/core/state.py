@@ -48,14 +48,16 @@ class ClusterState:
     forgotten: dict[bytes, None] = field(default_factory=dict)
     """Hashes of the ids of tasks that left the history, oldest first."""
     unrecovered: dict[RunId, Run] = field(default_factory=dict)
-    """Runs of ended tasks whose fault could not be taken back: they go on counting for limits and targets until
-    their node reports a new incarnation or is removed."""
+    """Runs whose fault could not be taken back, of ended tasks too: they go on counting for limits, targets and
+    sequential until their node reports it as recovered, registers a new incarnation or is removed."""
     halts: dict[str, HaltRecord] = field(default_factory=dict)
     lifted: dict[str, None] = field(default_factory=dict)
     """Ids of halts that were lifted, oldest first, bounded."""
     term: int = 0
     """Of the newest leader that announced itself."""
     leader: str = ""
+    leader_ms: int = 0
+    """When that leader announced itself, by its own wall clock; other times may be of an earlier leader's clock."""
     completed: dict[str, int] = field(default_factory=dict)
     """How many tasks ended, by "<verdict or status>/<mode>"; for the metrics."""
 

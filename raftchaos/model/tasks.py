@@ -78,6 +78,8 @@ class Task:
     reason: str = ""
     started_ms: int = 0
     paused_ms: int = 0
+    reserved: int = 0
+    """Bytes that it and its runs may take in a snapshot at most."""
 
     @property
     def unfinished(self) -> bool:
@@ -98,6 +100,7 @@ class Task:
             "reason": self.reason,
             "startedMs": self.started_ms,
             "pausedMs": self.paused_ms,
+            "reserved": self.reserved,
         }
 
     @classmethod
@@ -115,4 +118,5 @@ class Task:
             reason=data["reason"],
             started_ms=data["startedMs"],
             paused_ms=data["pausedMs"],
+            reserved=data["reserved"],
         )
