@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from aiohttp import web
 
 from raftchaos import limits
+from raftchaos.core.admission import bad_task_id
 from raftchaos.errors import UsageError
 from raftchaos.model.names import NAME_RULE, is_name
 from raftchaos.model.problems import nearest
 
-_TASK_ID = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 BODY_DEPTH = limits.DOCUMENT_DEPTH + 4  # a document within its envelope
 
 
@@ -64,11 +63,12 @@ def name_field(body: dict[str, Any], key: str) -> str:
 
 def task_id(text: object) -> str:
     """The id of a task that a caller chose. Raises UsageError for what cannot be one."""
-    longest = limits.TASK_ID
-    if isinstance(text, str) and len(text) <= longest and _TASK_ID.fullmatch(text):
-        return text
-    shown = f"{text[:100]!r}" if isinstance(text, str) else type(text).__name__
-    raise UsageError(f"found the task id {shown}, expected at most {longest} lower-case letters, digits, inner hyphens")
+    if not isinstance(text, str):
+        raise UsageError(f"found {type(text).__name__} as the id of a task, expected a text")
+    wrong = bad_task_id(text)
+    if wrong:
+        raise UsageError(wrong)
+    return text
 
 
 def number_parameter(request: web.Request, key: str, default: int, *, least: int, most: int) -> int:

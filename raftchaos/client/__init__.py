@@ -162,7 +162,7 @@ class Client:
         Raises TimeoutError after `timeout` seconds (the task goes on).
         """
         async with asyncio.timeout(timeout):
-            view = await self.task(task)
+            view = await self._task_in_time(task)
             if on_update:
                 on_update(view)
             if _ended(view):
@@ -170,8 +170,8 @@ class Client:
             async with aclosing(self.watch(task, after=str(view["index"]))) as events:
                 async for _ in events:
                     if on_update:
-                        on_update(await self.task(task))
-            return await self.task(task)
+                        on_update(await self._task_in_time(task))
+            return await self._task_in_time(task)
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Client:
 
         A dict of type `gap` says that events are missing; `task()` tells what is true.
         """
-        view = await self.task(task)
+        view = await self._task_in_time(task)
         if after is None:
             after = str(view["index"])
         if _ended(view) and int(after.partition("-")[0]) >= view["index"]:
@@ -188,7 +188,7 @@ class Client:
         async with aclosing(self.events(task=task, after=after)) as events:
             async for event in events:
                 yield event
-                if event["type"] == "gap" and _ended(await self.task(task)):
+                if event["type"] == "gap" and _ended(await self._task_in_time(task)):
                     return
                 if event["type"] == "taskStatus" and event["data"].get("to") in FINAL:
                     return
@@ -259,6 +259,18 @@ class Client:
         """Stops a proxy on `peer` (default: the first). Raises NotFound, and Refused while a fault is on in it."""
         await self._send("DELETE", f"/proxies/{_part(name)}", peer=peer or self.peers[0])
 
+    async def _task_in_time(self, task: str) -> Json:
+        """The task; whoever waits for one outlives the moment in which no peer answers."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._transport.timeout
+        while True:
+            try:
+                return await self.task(task)
+            except Unreachable:
+                if loop.time() + PAUSE >= deadline:
+                    raise
+            await asyncio.sleep(PAUSE)
+
     async def _get(
         self,
         path: str,
@@ -284,12 +296,12 @@ class Client:
         body: Mapping[str, Any] | None = None,
         *,
         peer: str | None = None,
-        patience: float = ATTEMPT,
+        patience: float | None = None,
     ) -> Json:
-        """Writes; `patience` is how long one peer may take for it."""
+        """Writes; `patience` is how long one peer may take for it, if that is longer than usual."""
         request = Request(method, PREFIX + path, body=None if body is None else json.dumps(body).encode())
-        timeout = max(self._transport.timeout, patience)
-        answer: Json = await self._transport.call(request, peer=peer, attempt=patience, timeout=timeout)
+        timeout = max(self._transport.timeout, patience or 0.0)
+        answer: Json = await self._transport.call(request, peer=peer, attempt=patience or ATTEMPT, timeout=timeout)
         return answer
 
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from raftchaos.api.feed import EventFeed
+from raftchaos.core.events import EventLog
 from raftchaos.core.services import LAST_NUMBER, EventId, Gap
 from raftchaos.errors import UsageError
 from raftchaos.model.events import Event, EventType
@@ -27,72 +28,73 @@ async def take(feed: EventFeed, after: EventId | None, count: int) -> list[Event
     return found
 
 
-async def test_a_reader_goes_on_after_its_place() -> None:
-    feed = EventFeed()
-    feed.publish([event(1), event(2, 0), event(2, 1), event(3)])
+@pytest.fixture
+def log() -> EventLog:
+    return EventLog(kept=10)
+
+
+@pytest.fixture
+async def feed(log: EventLog) -> EventFeed:
+    return EventFeed(log)
+
+
+async def test_a_reader_goes_on_after_its_place(log: EventLog, feed: EventFeed) -> None:
+    log.add([event(1), event(2, 0), event(2, 1), event(3)])
     assert await take(feed, EventId(2, 0), 2) == [event(2, 1), event(3)]
     assert await take(feed, EventId.parse("2"), 1) == [event(3)]
 
 
-async def test_without_a_place_it_begins_now() -> None:
-    feed = EventFeed()
-    feed.publish([event(1)])
+async def test_without_a_place_it_begins_now(log: EventLog, feed: EventFeed) -> None:
+    log.add([event(1)])
     async with aclosing(feed.stream(None)) as stream:
         following = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
-        feed.publish([event(2)])
+        log.add([event(2)])
         assert await asyncio.wait_for(following, 5) == event(2)
 
 
-async def test_a_place_ahead_of_this_peer_waits_for_it() -> None:
-    feed = EventFeed()
-    feed.publish([event(1)])
+async def test_a_place_ahead_of_this_peer_waits_for_it(log: EventLog, feed: EventFeed) -> None:
+    log.add([event(1)])
     async with aclosing(feed.stream(EventId(2, LAST_NUMBER))) as stream:
         following = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
-        feed.publish([event(2)])
+        log.add([event(2)])
         await asyncio.sleep(0)
         assert not following.done()
-        feed.publish([event(3)])
+        log.add([event(3)])
         assert await asyncio.wait_for(following, 5) == event(3)
 
 
-async def test_events_that_come_twice_are_told_once() -> None:
-    feed = EventFeed()
-    feed.publish([event(1), event(2)])
-    feed.publish([event(1), event(2), event(3)])
-    assert await take(feed, EventId(0, 0), 3) == [event(1), event(2), event(3)]
-
-
-async def test_a_slow_reader_gets_a_gap_and_the_feed_does_not_grow() -> None:
-    feed = EventFeed(kept=10)
+async def test_a_slow_reader_gets_a_gap(log: EventLog, feed: EventFeed) -> None:
     async with aclosing(feed.stream(EventId(0, 0))) as stream:
-        feed.publish([event(1)])
+        log.add([event(1), event(2)])
         assert await anext(stream) == event(1)
-        for index in range(2, 100):
-            feed.publish([event(index)])
-        gap = await anext(stream)
-        assert isinstance(gap, Gap)
-        assert gap.after == EventId(1, 0)
-        first = await anext(stream)
-        assert isinstance(first, Event)
-        assert first.index == gap.before.index + 1
-        rest = [await anext(stream) for _ in range(99 - first.index)]
-        assert rest[-1] == event(99)
-    assert len(feed._events) <= 20
+        log.add([event(index) for index in range(3, 100)])
+        assert await anext(stream) == Gap(EventId(1, 0), EventId(89, 0))
+        assert [await anext(stream) for _ in range(10)] == [event(index) for index in range(90, 100)]
 
 
-async def test_a_snapshot_is_a_gap_for_those_who_are_behind_it() -> None:
-    feed = EventFeed()
-    feed.publish([event(1)])
-    feed.reset(50)
-    feed.publish([event(51)])
+async def test_a_reader_that_was_interrupted_by_new_events_misses_none(log: EventLog, feed: EventFeed) -> None:
+    async with aclosing(feed.stream(EventId(0, 0))) as stream:
+        log.add([event(1), event(2)])
+        assert await anext(stream) == event(1)
+        log.add([event(3)])
+        assert [await anext(stream), await anext(stream)] == [event(2), event(3)]
+        following = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        log.add([event(4)])
+        assert await asyncio.wait_for(following, 5) == event(4)
+
+
+async def test_a_snapshot_is_a_gap_for_those_who_are_behind_it(log: EventLog, feed: EventFeed) -> None:
+    log.add([event(1)])
+    log.restart(50)
+    log.add([event(51)])
     assert await take(feed, EventId(1, 0), 2) == [Gap(EventId(1, 0), EventId(50, LAST_NUMBER)), event(51)]
     assert await take(feed, EventId(50, LAST_NUMBER), 1) == [event(51)]
 
 
-async def test_closing_ends_every_stream() -> None:
-    feed = EventFeed()
+async def test_closing_ends_every_stream(log: EventLog, feed: EventFeed) -> None:
     streams = [feed.stream(None) for _ in range(3)]
     waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
     await asyncio.sleep(0)
