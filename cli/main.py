@@ -128,14 +128,15 @@ def report(error: RaftchaosError, *, as_json: bool) -> int:
 def problem_of(error: RaftchaosError) -> dict[str, Any]:
     """The error as data, in the words that the API uses too."""
     return {
-        "type": f"urn:raftchaos:error:{error.spec.code}",
-        "title": error.spec.code,
+        "type": f"urn:raftchaos:problem:{error.spec.code}",
+        "title": error.spec.code.replace("-", " "),
         "status": error.spec.http_status,
         "detail": error.message,
+        "code": error.spec.code,
         "hint": error.hint,
+        "details": error.details,
         "definite": error.spec.definite,
         "exitCode": error.spec.exit_code,
-        "details": error.details,
     }
 
 

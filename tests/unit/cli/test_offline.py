@@ -56,7 +56,7 @@ def test_all_problems_of_all_files_at_once(raftchaos, tmp_path: Path) -> None:  
     assert f"{first}:5" in done.err
     assert f"{second}:5" in done.err
     problem = json.loads(done.out)
-    assert problem["title"] == "invalid-document"
+    assert problem["code"] == "invalid-document"
     assert len(problem["details"]["problems"]) == 2
 
 

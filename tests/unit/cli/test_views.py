@@ -1,0 +1,129 @@
+"""How tasks, previews and errors are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from raftchaos.cli.display import Bars, Lines, bar, share
+from raftchaos.cli.dry_run import preview_parts
+from raftchaos.cli.main import problem_of, wants_json
+from raftchaos.cli.output import ago, plain, render
+from raftchaos.cli.task_view import effect_words, task_exit_code, task_parts, touched
+from raftchaos.errors import NoQuorum, all_errors
+
+
+def run(**more: Any) -> dict[str, Any]:
+    return {
+        "id": "t/1/0/node-1/1", "node": "node-1", "attempt": 1, "status": "active", "reason": "", "activeMs": 1_000,
+        "endedMs": 0, "durationSeconds": 10.0, "effects": [], **more,
+    }  # fmt: skip
+
+
+def task(*runs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    steps = [{"index": 0, "name": "slow [web]", "scenario": "latency", "runs": list(runs)}]
+    return {
+        "id": "t", "mode": "parallel", "status": "running", "verdict": None, "reason": "", "stepCount": 1,
+        "progress": 0.5, "nowMs": 0, "steps": steps, **more,
+    }  # fmt: skip
+
+
+def test_a_task_with_its_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run(status="succeeded", endedMs=11_200, effects=[{"touched": 7, "requests": 9}, {"touched": 1}])
+    render(*task_parts(task(done, status="completed", verdict="passed")))
+    shown = capsys.readouterr().out
+    for word in ("slow [web]", "node-1", "succeeded", "10.2", " 8 ", "requests 9", "passed"):
+        assert word in shown, word
+    assert touched(done) == 8
+    assert effect_words(done) == "requests 9"
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict", "code"),
+    [
+        ("completed", "passed", 0),
+        ("failed", "failed", 1),
+        ("aborted", "failed", 1),
+        ("completed", "inconclusive", 4),
+        ("cancelled", "inconclusive", 4),
+        ("halted", None, 4),
+        ("recoveryFailed", "failed", 6),
+    ],
+)
+def test_exit_codes_of_tasks(status: str, verdict: str | None, code: int) -> None:
+    assert task_exit_code(task(status=status, verdict=verdict)) == code
+
+
+def test_lines_tell_each_change_once() -> None:
+    said: list[str] = []
+    lines = Lines(said.append)
+    lines.update(task(run(status="granted")))
+    lines.update(task(run(status="granted")))
+    lines.update(task(run(status="interrupted", reason="halted"), status="halted"))
+    assert said == [
+        "task t: running",
+        "step 1/1 slow [web]: node-1 granted",
+        "task t: halted",
+        "step 1/1 slow [web]: node-1 interrupted (halted)",
+    ]
+
+
+def test_a_bar_grows_with_the_clock() -> None:
+    assert share(run(), 1_000) == 0
+    assert share(run(), 6_000) == 0.5
+    assert share(run(), 60_000) == 1
+    assert share(run(activeMs=0), 6_000) == 0
+    assert share(run(endedMs=2_000), 1_500) == 1
+    assert "50 %" in bar(0.5)
+    bars = Bars()
+    bars.render()  # before anything is known
+    bars.update(task(run()))
+    bars.render()
+
+
+def test_a_preview(capsys: pytest.CaptureFixture[str]) -> None:
+    step = {
+        "name": "slow", "scenario": "latency", "faults": [{"type": "latency", "parameters": {"latencyMs": 100}}],
+        "durationSeconds": 30.0, "delayBeforeSeconds": 0.0, "continueOnFailure": False,
+        "runs": [{"run": "p/1/0/*/1", "node": "*", "durationSeconds": 30.0}],
+    }  # fmt: skip
+    preview = {
+        "accepted": False, "refusals": [{"code": "halted", "error": "the cluster is halted", "hint": "resume it"}],
+        "name": "x", "mode": "peerToPeer", "deadlineSeconds": 3600.0, "targets": ["a", "b"], "takers": 1,
+        "limits": {"activeNodes": 3, "maxNodes": None, "maxPercent": 50, "atOnce": 1}, "steps": [step],
+    }  # fmt: skip
+    render(*preview_parts(preview))
+    shown = capsys.readouterr().out
+    for word in ("a, b", "1 of 3", "maxPercent 50", "latencyMs=100", "whichever asks first", "halted", "resume it"):
+        assert word in shown, word
+
+
+def test_whether_words_ask_for_json() -> None:
+    assert wants_json(["status", "-o", "json"])
+    assert wants_json(["status", "--output=json"])
+    assert wants_json(["-ojson"])
+    assert not wants_json(["status", "-o", "yaml", "json"])
+    assert not wants_json(["run", "-o"])
+
+
+def test_an_error_as_data() -> None:
+    problem = problem_of(NoQuorum("2 peers are missing"))
+    assert problem["code"] == "no-quorum"
+    assert problem["exitCode"] == 3
+    assert problem["definite"] is True
+    assert problem["detail"] == "2 peers are missing"
+
+
+def test_every_error_has_an_exit_code_of_the_documented_ones() -> None:
+    assert {error.spec.exit_code for error in all_errors().values()} <= {1, 2, 3, 4, 5, 6}
+
+
+def test_times_and_brackets() -> None:
+    assert ago(0, 10_000) == "-"
+    assert ago(9_000, 10_000) == "1 s"
+    assert ago(1, 600_001) == "10 min"
+    assert ago(1, 36_000_001) == "10 h"
+    assert ago(1, 864_000_001) == "10 d"
+    assert plain(None) == "-"
+    assert plain("[red]x") == r"\[red]x"
