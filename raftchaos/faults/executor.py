@@ -159,7 +159,7 @@ class FaultExecutor:
         ]
         missing = sorted(set(targets) - {use.target for use in uses})
         if missing or not uses:
-            raise Refused(f"the run {run} was granted {', '.join(missing) or 'no target'}, which is not here any more")
+            raise NotFound(f"the run {run} was granted {', '.join(missing) or 'no target'}, which is not here any more")
         return tuple(uses)
 
     def _check(self, epoch: int) -> None:

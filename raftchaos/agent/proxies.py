@@ -1,0 +1,243 @@
+"""The proxies of this node: kept in its data directory, their listening sockets held by main.
+
+The socket stays here and is handed to the proxy process, so that a restart of that process loses connections, not the
+port; a new main takes the sockets back from a proxy process that outlived the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from raftchaos import limits
+from raftchaos.core.interfaces import HasFileno, ProxyControl
+from raftchaos.core.services import ProxyRecord
+from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, RaftchaosError, Refused, UsageError
+from raftchaos.files import read_record, write_record
+from raftchaos.model.names import NAME_RULE, is_name
+
+log = logging.getLogger(__name__)
+
+_BACKLOG: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProxy:
+    """A proxy as the data directory keeps it."""
+
+    name: str
+    asked: str
+    """The address that was asked for; its port may be 0."""
+    listen: str
+    """The address that it listens on."""
+    upstream: str
+
+
+class NodeProxies:
+    """All proxies of this node. Methods are called from the loop's thread."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        control: ProxyControl,
+        in_use: Callable[[str], bool] = lambda target: False,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`in_use` tells whether a run is done to a target such as `proxy:payments`; `on_change` is called when proxies
+        come or go. Raises `DataCorrupt` if the file of proxies is damaged."""
+        self._file = data_dir / "proxies.msgpack"
+        self._control = control
+        self._in_use = in_use
+        self._on_change = on_change
+        self._kept: dict[str, KeptProxy] = self._read()
+        self._sockets: dict[str, HasFileno] = {}
+        self._turn = asyncio.Lock()
+
+    def names(self) -> tuple[str, ...]:
+        """Their names, sorted."""
+        return tuple(sorted(self._kept))
+
+    async def open(self, configured: Iterable[tuple[str, str, str]] = ()) -> None:
+        """Listen for every kept proxy and those of the configuration (name, listen, upstream), which go first.
+
+        Raises `MachineUnusable` naming the address if one cannot be listened on, `UsageError` for a bad entry.
+        """
+        async with self._turn:
+            taken = await self._control.take_sockets()
+            try:
+                for name, listen, upstream in configured:
+                    _check(name, listen, upstream)
+                    kept = self._kept.get(name)
+                    if kept is None or (kept.asked, kept.upstream) != (listen, upstream):
+                        self._kept[name] = KeptProxy(name, listen, listen, upstream)
+                if len(self._kept) > limits.PROXIES:
+                    raise UsageError(f"found {len(self._kept)} proxies, at most {limits.PROXIES} are taken")
+                for name in self.names():
+                    await self._open_kept(self._kept[name], taken)
+            finally:
+                for name, sock in taken.items():  # of proxies that are not ours any more
+                    sock.close()
+                    if name not in self._sockets:
+                        await self._control.remove_proxy(name)
+            await self._write()
+
+    async def add(self, name: str, listen: str, upstream: str) -> KeptProxy:
+        """Start a proxy and keep it; the same one again is answered the same.
+
+        Raises `UsageError` for names and addresses that are none, `Conflict` if the name has other values, `Refused` if
+        there are `limits.PROXIES`, `MachineUnusable` if the address cannot be listened on.
+        """
+        _check(name, listen, upstream)
+        async with self._turn:
+            kept = self._kept.get(name)
+            if kept is not None:
+                if kept.upstream == upstream and listen in (kept.asked, kept.listen):
+                    return kept
+                raise Conflict(f"the proxy {name} exists: it listens on {kept.listen} and relays to {kept.upstream}")
+            if len(self._kept) >= limits.PROXIES:
+                raise Refused(f"this node has {len(self._kept)} proxies, the most there may be")
+            self._kept[name] = KeptProxy(name, listen, listen, upstream)
+            try:
+                await self._open_kept(self._kept[name], {})
+                await self._write()
+            except RaftchaosError:
+                with contextlib.suppress(RaftchaosError):
+                    await self._control.remove_proxy(name)
+                self._drop(name)
+                raise
+            kept = self._kept[name]
+        self._on_change()
+        return kept
+
+    async def remove(self, name: str) -> None:
+        """Stop a proxy and forget it. Raises `NotFound`, and `Refused` while a run is done to it."""
+        async with self._turn:
+            if name not in self._kept:
+                known = ", ".join(self.names()) or "none"
+                raise NotFound(f"this node has no proxy {name}; it has: {known}")
+            if self._in_use(f"proxy:{name}"):
+                raise Refused(
+                    f"a run is done to the proxy {name}", hint="cancel its task, or wait until the step has ended"
+                )
+            await self._control.remove_proxy(name)
+            self._drop(name)
+            await self._write()
+        self._on_change()
+
+    async def records(self) -> tuple[ProxyRecord, ...]:
+        """All proxies by name, with the counters of their process, as far as it answers."""
+        stats: dict[str, dict[str, int]] = {}
+        try:
+            stats = await self._control.stats()
+        except RaftchaosError as error:
+            log.debug("the proxy process tells no counters: %s", error)
+        return tuple(
+            ProxyRecord(name, self._kept[name].listen, self._kept[name].upstream, stats.get(name, {}))
+            for name in self.names()
+        )
+
+    def close(self) -> None:
+        """Close this process's copies of the sockets."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+    # ---- sockets
+
+    async def _open_kept(self, kept: KeptProxy, taken: dict[str, HasFileno]) -> None:
+        sock = taken.pop(kept.name, None)
+        if sock is not None and _address_of(sock) != kept.listen:
+            sock.close()
+            sock = None
+        if sock is None:
+            sock = await asyncio.to_thread(_listen_again, kept)
+        self._sockets[kept.name] = sock
+        kept = KeptProxy(kept.name, kept.asked, _address_of(sock), kept.upstream)
+        self._kept[kept.name] = kept
+        await self._control.add_proxy(kept.name, kept.listen, kept.upstream, sock)
+
+    def _drop(self, name: str) -> None:
+        self._kept.pop(name, None)
+        sock = self._sockets.pop(name, None)
+        if sock is not None:
+            sock.close()
+
+    # ---- the file
+
+    def _read(self) -> dict[str, KeptProxy]:
+        value = read_record(self._file)
+        try:
+            return {} if value is None else {item["name"]: KeptProxy(**item) for item in value}
+        except (KeyError, TypeError) as error:
+            raise DataCorrupt(f"{self._file} is damaged: found no list of proxies ({error!r})") from error
+
+    async def _write(self) -> None:
+        kept = [asdict(self._kept[name]) for name in self.names()]
+        await asyncio.to_thread(write_record, self._file, kept)
+
+
+def split_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; an IPv6 address stands in brackets. Raises `UsageError`."""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    good = bool(colon and bare) and port.isascii() and port.isdigit() and int(port) <= 65_535
+    if not good or len(text) > 300 or (":" in bare and bare == host) or (int(port) == 0 and not any_port):
+        raise UsageError(f"found the address {text[:80]!r}, expected HOST:PORT such as 127.0.0.1:8080")
+    return bare, int(port)
+
+
+def _check(name: str, listen: str, upstream: str) -> None:
+    if not is_name(name):
+        raise UsageError(f"found the proxy name {name[:80]!r}, expected {NAME_RULE}")
+    split_address(listen, any_port=True)
+    split_address(upstream)
+
+
+def _listen_again(kept: KeptProxy) -> socket.socket:
+    """Listen where the proxy listened before; if that port was only given to us, another one will do."""
+    try:
+        return listen_on(kept.listen)
+    except MachineUnusable:
+        if kept.asked == kept.listen:
+            raise
+    return listen_on(kept.asked)
+
+
+def listen_on(address: str) -> socket.socket:
+    """A listening socket. Raises `MachineUnusable` that names the address."""
+    host, port = split_address(address, any_port=True)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = found[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise MachineUnusable(f"cannot listen on {address}: {error.strerror or error}") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(where)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise MachineUnusable(
+            f"cannot listen on {address}: {error.strerror or error}",
+            hint="another process may have the port (`ss -ltnp` shows it), or the address is not of this machine",
+        ) from error
+    return sock
+
+
+def _address_of(sock: HasFileno) -> str:
+    duplicate = socket.socket(fileno=os.dup(sock.fileno()))
+    try:
+        host, port = duplicate.getsockname()[:2]
+    finally:
+        duplicate.close()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
