@@ -1,0 +1,179 @@
+"""All proxies of a process: their listeners, their connections, and the faults on them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from raftchaos import limits
+from raftchaos.clock import Clock
+from raftchaos.errors import UsageError
+from raftchaos.proxy.commands import Command
+from raftchaos.proxy.delayline import Budget
+from raftchaos.proxy.engine import Engine, Stats
+from raftchaos.proxy.faults import FAULTS
+from raftchaos.proxy.relay import Relay, reset_on_close
+from raftchaos.proxy.specs import FaultSpec, ProxySpec, split_address
+from raftchaos.proxy.table import Effects, FaultTable
+from raftchaos.proxy.toxic import Fault
+
+
+class Proxy:
+    """One proxy: a listener, an upstream, and what flows between."""
+
+    def __init__(self, spec: ProxySpec, sock: socket.socket, plane: DataPlane) -> None:
+        self.spec = spec
+        self.sock = sock
+        self.stats = Stats()
+        self.upstream = split_address(spec.upstream)
+        self.faults: list[Fault] = []
+        self.now = plane.clock.boot
+        self._plane = plane
+        self._relays: dict[Relay, None] = {}  # oldest first
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Accept connections."""
+        # the loop closes its socket in the end; ours stays for the next main
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, sock=self.sock.dup(), backlog=limits.PROXY_BACKLOG)
+
+    async def stop(self) -> None:
+        """Accept nothing more and close all connections."""
+        if self._server is not None:
+            self._server.close()
+        for relay in list(self._relays):
+            relay.abort()
+        self.sock.close()
+
+    def _accept(self) -> asyncio.Protocol:
+        if self.stats.active >= limits.PROXY_CONNECTIONS:
+            self.stats.refused += 1
+            return _Refused()
+        return Relay(self, Engine(self.stats, self._plane.budget)).client
+
+    def set_faults(self, faults: list[Fault]) -> None:
+        """Do these faults from now on, to open connections too."""
+        self.faults = faults
+        now = self.now()
+        for relay in list(self._relays):
+            relay.run(relay.engine.set_faults(faults, now))
+
+    # ---- as the owner of relays
+
+    def check_lease(self, now: float) -> None:
+        if self.faults:
+            self._plane.table.expire(now)
+
+    def opened(self, relay: Relay) -> list[Command]:
+        now = self.now()
+        self.check_lease(now)
+        self._relays[relay] = None
+        self.stats.connections += 1
+        self.stats.active += 1
+        return relay.engine.open(self.faults, now)
+
+    def closed(self, relay: Relay) -> None:
+        if relay in self._relays:
+            del self._relays[relay]
+            self.stats.active -= 1
+
+
+class _Refused(asyncio.Protocol):
+    """A connection above the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        accepted = cast(asyncio.Transport, transport)
+        reset_on_close(accepted)
+        accepted.abort()
+
+
+class DataPlane:
+    """The proxies by name, the table of faults, and the timer of the lease."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.budget = Budget()
+        self.proxies: dict[str, Proxy] = {}
+        self.table = FaultTable(FAULTS, self._faults_changed)
+        self._lease_timer: asyncio.TimerHandle | None = None
+
+    async def add_proxy(self, spec: ProxySpec, sock: socket.socket) -> str:
+        """Serve a proxy on a listening socket, which is ours from now on; the address at which it listens.
+
+        The same proxy again changes nothing. Raises UsageError.
+        """
+        present = self.proxies.get(spec.name)
+        if present is not None:
+            sock.close()
+            if present.spec != spec:
+                raise UsageError(f"proxy {spec.name} exists with other values")
+            return listen_address(present.sock)
+        if len(self.proxies) >= limits.PROXIES:
+            sock.close()
+            raise UsageError(f"there are {limits.PROXIES} proxies, more are not taken")
+        proxy = Proxy(spec, sock, self)
+        await proxy.start()
+        self.proxies[spec.name] = proxy
+        return listen_address(sock)
+
+    async def remove_proxy(self, name: str) -> None:
+        """End a proxy, its connections, and the faults on it. Idempotent."""
+        proxy = self.proxies.pop(name, None)
+        if proxy is not None:
+            self.table.proxy_removed(name)
+            await proxy.stop()
+
+    def take_lease(self, end: float) -> None:
+        """A later end of the lease; see `FaultTable.take_lease`."""
+        self.table.take_lease(end, self.clock.boot())
+        self._watch_lease()
+
+    def inject(self, spec: FaultSpec) -> None:
+        """Begin a fault. Raises FaultRefused."""
+        try:
+            self.table.inject(spec, self.proxies, self.clock.boot())
+        finally:
+            self._watch_lease()
+
+    def set_faults(self, wanted: Sequence[FaultSpec]) -> Mapping[str, str]:
+        """Make these the only faults; the runs that were refused, with the reason. Raises FaultRefused."""
+        try:
+            return self.table.replace(wanted, self.proxies, self.clock.boot())
+        finally:
+            self._watch_lease()
+
+    def recover(self, run: str) -> Effects:
+        """End a run; what it did."""
+        return self.table.recover(run)
+
+    async def stop(self) -> None:
+        """End everything."""
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+        for name in list(self.proxies):
+            await self.remove_proxy(name)
+
+    def _faults_changed(self, name: str) -> None:
+        proxy = self.proxies.get(name)
+        if proxy is not None:
+            proxy.set_faults(self.table.faults(name))
+
+    def _watch_lease(self) -> None:
+        """Let a timer end the lease. It does not count the time that the machine was suspended, so it looks again."""
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+            self._lease_timer = None
+        now = self.clock.boot()
+        self.table.expire(now)
+        if self.table.runs():
+            left = self.table.lease_end - now
+            self._lease_timer = asyncio.get_running_loop().call_later(left, self._watch_lease)
+
+
+def listen_address(sock: socket.socket) -> str:
+    """`HOST:PORT` of a bound socket, IPv6 in brackets."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

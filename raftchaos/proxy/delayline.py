@@ -1,0 +1,64 @@
+"""Bytes that wait for their instant, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from raftchaos import limits
+
+
+class Budget:
+    """Bytes that all connections of the process hold for faults."""
+
+    __slots__ = ("held",)
+
+    def __init__(self) -> None:
+        self.held = 0
+
+
+class DelayLine:
+    """What waits in one direction of one connection. Nothing overtakes, whatever instants are asked for."""
+
+    __slots__ = ("_budget", "_chunks", "_newest", "held")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._chunks: deque[tuple[float, bytes]] = deque()
+        self._newest = 0.0
+        self.held = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._chunks)
+
+    def push(self, at: float, data: bytes) -> None:
+        """Hold `data` until `at`, or until what came before it goes, if that is later."""
+        self._newest = max(self._newest, at)
+        self._chunks.append((self._newest, data))
+        self._hold(len(data))
+
+    def due(self, now: float) -> list[bytes]:
+        """Take out what may go by now."""
+        ready = []
+        while self._chunks and self._chunks[0][0] <= now:
+            ready.append(self._chunks.popleft()[1])
+        self._hold(-sum(map(len, ready)))
+        return ready
+
+    def flush(self) -> list[bytes]:
+        """Take out everything."""
+        self._newest = 0.0
+        return self.due(float("inf"))
+
+    def next(self) -> float | None:
+        """When the oldest may go."""
+        return self._chunks[0][0] if self._chunks else None
+
+    def full(self) -> bool:
+        """Whether reading should pause."""
+        if self.held <= limits.PROXY_BUFFER:
+            return False
+        return self.held > limits.PROXY_DELAYED or self._budget.held > limits.PROXY_DELAYED_TOTAL
+
+    def _hold(self, amount: int) -> None:
+        self.held += amount
+        self._budget.held += amount
