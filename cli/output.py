@@ -71,7 +71,7 @@ def render(*parts: RenderableType) -> None:
     console = Console(file=buffer, width=width, force_terminal=terminal, highlight=False, soft_wrap=not terminal)
     for part in parts:
         console.print(part)
-    emit(buffer.getvalue())
+    emit("\n".join(line.rstrip() for line in buffer.getvalue().strip("\n").splitlines()))
 
 
 def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:

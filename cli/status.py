@@ -34,7 +34,7 @@ def command(strong: bool, peers: str, output: str) -> None:
 
 
 def _summary(status: dict[str, Any]) -> list[Any]:
-    from raftchaos.cli.output import plain, table, word
+    from raftchaos.cli.output import plain, table
 
     quorum = status["quorum"]
     reachable = f"{len(quorum['reachable'])} of {len(quorum['voters'])} voters reachable"
@@ -46,7 +46,7 @@ def _summary(status: dict[str, Any]) -> list[Any]:
     rows.add_row("quorum", reachable + missing)
     rows.add_row("tasks", f"{status['tasksUnfinished']} unfinished, {status['tasksFinished']} finished")
     rows.add_row("index", f"{status['index']}{_stale(status)}")
-    rows.add_row("halted", word("halted") if status["halted"] else "no")
+    rows.add_row("halted", "[red]yes[/]" if status["halted"] else "no")
     parts: list[Any] = [rows]
     parts += [
         f"[red]halt[/] {plain(halt['id'])} by {plain(halt['origin'])}: {plain(halt['reason'])}"

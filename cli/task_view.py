@@ -32,7 +32,7 @@ def task_parts(view: Json) -> list[RenderableType]:
     for step, run in runs_of(view):
         rows.add_row(
             plain(step["name"]),
-            plain(step["scenario"]),
+            plain(faults_of(step)),
             plain(run["node"]),
             str(run["attempt"]),
             word(run["status"]),
@@ -49,6 +49,12 @@ def runs_of(view: Json) -> Iterator[tuple[Json, Json]]:
     for step in view.get("steps", []):
         for run in step.get("runs", []):
             yield step, run
+
+
+def faults_of(step: Json) -> str:
+    """The types of a step's faults: a finished task keeps only these."""
+    types = [fault if isinstance(fault, str) else fault["type"] for fault in step.get("faults", [])]
+    return ", ".join(types) or str(step.get("scenario", ""))
 
 
 def touched(run: Json) -> int:

@@ -58,8 +58,8 @@ def step_span(view: Json, step: int) -> tuple[float, float] | None:
         return None
     start = min(run["activeMs"] for run in runs)
     ended = [run["endedMs"] for run in runs if run["status"] in ("succeeded", "done")]
-    longest = max(run["activeMs"] + run["durationSeconds"] * 1000 for run in runs)
-    return start / 1000, max(ended, default=longest) / 1000
+    lost = min((run["endedMs"] for run in runs if run["endedMs"]), default=start)
+    return start / 1000, max(ended, default=lost) / 1000
 
 
 def node_rows(view: Json, step: int) -> list[Json]:
