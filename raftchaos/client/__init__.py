@@ -38,6 +38,7 @@ from raftchaos.model.tasks import FINAL
 
 Json = dict[str, Any]
 
+LAST_WORDS = 1.0  # how long the events of a task that has ended are waited for
 MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
 
 __all__ = ["DEFAULT_PEER", "Client", "Json", "new_task_id", "parse_peers"]
@@ -183,10 +184,17 @@ class Client:
         view = await self._task_in_time(task)
         if after is None:
             after = str(view["index"])
-        if _ended(view) and int(after.partition("-")[0]) >= view["index"]:
+        ended = _ended(view)
+        if ended and int(after.partition("-")[0]) >= view["index"]:
             return
         async with aclosing(self.events(task=task, after=after)) as events:
-            async for event in events:
+            while True:
+                # The end of a task that has ended may lie before `after`: then nothing more is to come.
+                try:
+                    async with asyncio.timeout(LAST_WORDS if ended else None):
+                        event = await anext(events)
+                except TimeoutError:
+                    return
                 yield event
                 if event["type"] == "gap" and _ended(await self._task_in_time(task)):
                     return

@@ -423,6 +423,10 @@ async def test_watching_a_task_that_has_ended_ends_at_once(served: Served, docum
     await served.client.cancel("t-1")
     TaskDriver(served.log, "t-1").finish()
     assert [event async for event in served.client.watch("t-1")] == []
+    assert [event["type"] async for event in served.client.watch("t-1", after="0")][-1] == "taskStatus"
+    last = served.peers[0].applied_index
+    await served.client.drain("node-1")
+    assert [event async for event in served.client.watch("t-1", after=str(last))] == []
 
 
 async def test_events_give_up_when_nobody_is_left(served: Served) -> None:
