@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._buffer.clear()
         self.settled.set()
         self.gone.set()
-        self._owner.lost(self)
+        self._owner.ended(self)
 
     # ---- what the transport calls
 

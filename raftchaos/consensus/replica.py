@@ -314,7 +314,7 @@ class Replica:
             applied_index=raft.applied_index,
             last_index=raft.log.last_index,
             quorum=Quorum(voters, tuple(sorted(reachable)), missing == 0, missing),
-            ready=raft.caught_up and leader is not None,
+            ready=raft.caught_up and leader is not None and not self.removed,
             leader_ready=raft.leader_ready and not stopped,
         )
 

@@ -54,6 +54,7 @@ class TcpTransport(PeerTransport):
         self._directories: dict[str, str] = {}
         self._connections: dict[str, Connection] = {}
         self._strangers: dict[Connection, None] = {}
+        self._open: set[Connection] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -93,6 +94,9 @@ class TcpTransport(PeerTransport):
         self._tasks.clear()
         if self._server is not None:
             await self._server.wait_closed()
+            await asyncio.sleep(0)  # what was accepted before the port closed is only now a connection
+        while self._open:
+            await next(iter(self._open)).gone.wait()
 
     def destroy(self) -> None:
         """Close everything at once."""
@@ -102,7 +106,7 @@ class TcpTransport(PeerTransport):
                 task.cancel()
         if self._server is not None:
             self._server.close()
-        for connection in [*self._connections.values(), *self._strangers]:
+        for connection in list(self._open):
             connection.abort()
 
     @property
@@ -189,7 +193,10 @@ class TcpTransport(PeerTransport):
 
     def opened(self, connection: Connection) -> None:
         """A connection stands; it is a stranger until it is greeted. Too many strangers: the oldest goes."""
-        if connection.node is None:
+        self._open.add(connection)
+        if self._closed:
+            connection.abort()
+        elif connection.node is None:
             if len(self._strangers) >= limits.HANDSHAKES_OPEN:
                 oldest = next(iter(self._strangers))
                 self.complaints.closed(oldest.peername, "too many connections that do not say who they are")
@@ -272,8 +279,13 @@ class TcpTransport(PeerTransport):
             return False
         return True
 
+    def ended(self, connection: Connection) -> None:
+        """The connection is closed on both sides."""
+        self._open.discard(connection)
+        self.lost(connection)
+
     def lost(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """A connection is gone, or replaced."""
         self._strangers.pop(connection, None)
         node = connection.node
         if node is not None and self._connections.get(node.name) is connection:

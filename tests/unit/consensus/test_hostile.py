@@ -1,0 +1,198 @@
+"""Strangers at the Raft port: they change nothing, are closed in time, and are logged once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import random
+import struct
+from typing import Any
+
+import pytest
+from support import RealCluster, eventually
+
+from raftchaos import limits
+from raftchaos.consensus import handshake
+from raftchaos.consensus.handshake import Complaints, Identity
+from raftchaos.consensus.messages import FIELDS, check
+from raftchaos.consensus.node import split_address
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return (exit, (99,))
+
+
+@pytest.fixture(autouse=True)
+def _short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE", 0.3)
+
+
+@pytest.fixture
+async def pair(cluster: RealCluster) -> RealCluster:
+    await cluster.grow("a", "b")
+    return cluster
+
+
+async def connect(cluster: RealCluster, name: str = "a") -> Streams:
+    return await asyncio.open_connection(*split_address(cluster.addresses[name]))
+
+
+async def closed(reader: asyncio.StreamReader) -> bytes:
+    """Everything the peer said until it closed the connection."""
+    async with asyncio.timeout(5):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+def hello(**changes: Any) -> bytes:
+    fields = {
+        "type": "hello",
+        "protocol": handshake.PROTOCOL,
+        "cluster": "test-cluster",
+        "name": "b",
+        "directory": "directory-of-b",
+        "incarnation": 7,
+        "address": "127.0.0.1:1",
+        "to": "a",
+    }
+    return handshake.frame({**fields, **changes})
+
+
+STRANGERS = {
+    "a pickle": handshake.SIZE.pack(len(pickle.dumps(Bomb()))) + pickle.dumps(Bomb()),
+    "a bare pickle": pickle.dumps(Bomb()),
+    "random bytes": random.Random(4).randbytes(5_000),
+    "two gibibytes announced": struct.pack(">I", 2**31) + b"x" * 100,
+    "a hello without a name": hello(name=None),
+    "a list": handshake.SIZE.pack(3) + b"\x92\x01\x02",
+    "nothing at all": b"",
+    "half a frame": b"\x00\x00\x00\x40abc",
+    "signs of life only": b"\x00" * 40,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+async def test_a_stranger_changes_nothing_and_is_logged_once(
+    pair: RealCluster, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = (await pair.leader()).status()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            reader, writer = await connect(pair)
+            writer.write(STRANGERS[kind])
+            assert await closed(reader) == b""
+            writer.close()
+    complaints = [record.getMessage() for record in caplog.records if "Raft port" in record.getMessage()]
+    assert len(complaints) == 1
+    assert "127.0.0.1" in complaints[0]
+    after = (await pair.leader()).status()
+    assert (after.term, after.leader, after.quorum, after.last_index) == (
+        before.term,
+        before.leader,
+        before.quorum,
+        before.last_index,
+    )
+    assert (await (await pair.leader()).propose(f"after:{kind}", b"x")).result == {"position": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cluster": "another"}, "foreign cluster"),
+        ({"protocol": 99}, "protocol 99"),
+        ({"name": "mallory"}, "not a member"),
+        ({"name": "a"}, "another peer is called"),
+        ({"to": "c"}, "this is a, not c"),
+        ({"directory": "an empty new one"}, "another data directory"),
+    ],
+)
+async def test_who_does_not_belong_is_refused_with_the_reason(
+    pair: RealCluster, changes: dict[str, Any], reason: str
+) -> None:
+    reader, writer = await connect(pair)
+    writer.write(hello(**changes))
+    assert reason.encode() in await closed(reader)
+    writer.close()
+    leader = await pair.leader()
+    assert leader.status().quorum.reachable == ("a", "b")
+    assert (await leader.propose("after", b"x")).result == {"position": 1}
+
+
+async def test_many_silent_connections_do_not_keep_a_peer_out(
+    pair: RealCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE", 60.0)
+    crowd = [await connect(pair) for _ in range(limits.HANDSHAKES_OPEN + 20)]
+    await eventually(lambda: sum(reader.at_eof() for reader, _ in crowd) >= 20)
+    await pair.stop("b")
+    await pair.restart("b")
+    await pair.settled()
+    for _, writer in crowd:
+        writer.close()
+
+
+async def test_a_member_that_sends_nonsense_loses_its_connection_only(cluster: RealCluster) -> None:
+    await cluster.grow("a", "b", "c")
+    leader = await cluster.leader()
+    follower = cluster.replicas[cluster.followers()[0]]
+    assert follower.transmit(leader.name, {"type": "append", "term": "many"})
+    assert follower.transmit(leader.name, {"type": "os.system"})
+    await eventually(lambda: len(leader.status().quorum.reachable) < 3)
+    await cluster.settled()
+    assert len((await cluster.leader()).status().quorum.reachable) == 3
+
+
+def test_messages_are_checked_field_by_field() -> None:
+    good = {
+        "type": "append",
+        "term": 1,
+        "commit": 1,
+        "prev": 3,
+        "prev_term": 1,
+        "entries": ((b"\x01", 4, 1),),
+        "round": 0,
+    }
+    assert check(good) is good
+    for changes in (
+        {"term": -1},
+        {"term": "1"},
+        {"entries": ((b"\x01", 5, 1),)},
+        {"entries": ((b"", 4, 1),)},
+        {"entries": ((b"\x01", 4),)},
+        {"entries": (7,)},
+        {"type": "eval"},
+        {"type": None},
+        {"round": None},
+    ):
+        with pytest.raises(ValueError):
+            check({**good, **changes})
+    for nothing in (None, 1, (), [], {}, b"x"):
+        with pytest.raises(ValueError):
+            check(nothing)
+    for kind, fields in FIELDS.items():
+        if fields:
+            with pytest.raises(ValueError):
+                check({"type": kind})
+    with pytest.raises(ValueError):
+        check({"type": "chunk", "term": 1, "key": (1,), "offset": 0, "data": b"", "last": True, "round": 0})
+
+
+def test_the_memory_of_complaints_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints()
+    with caplog.at_level(logging.WARNING):
+        for i in range(5_000):
+            complaints.closed((f"10.0.{i // 256}.{i % 256}", 1), "rude")
+    assert len(complaints._said) <= 1_024
+    complaints.closed(None, "rude")
+
+
+def test_a_hello_survives_the_wire() -> None:
+    identity = Identity("cluster", "a", "directory", 3, "127.0.0.1:1")
+    found = handshake.parse(identity.hello("b")[handshake.SIZE.size :])
+    assert (found.identity, found.to, found.protocol) == (identity, "b", handshake.PROTOCOL)
