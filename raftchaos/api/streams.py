@@ -12,9 +12,9 @@ from aiohttp import web
 
 from raftchaos import limits
 from raftchaos.api.context import Context
-from raftchaos.core.services import EventId, Gap
+from raftchaos.core.services import LAST_NUMBER, EventId, Gap
 from raftchaos.errors import Busy
-from raftchaos.model.event_stream import HEARTBEAT, Message, encode
+from raftchaos.model.event_stream import Message, encode, heartbeat
 from raftchaos.model.events import Event
 
 LOOK_AROUND = 1.0  # how often a silent stream looks whether its reader is still there
@@ -26,7 +26,7 @@ async def events(context: Context, request: web.Request) -> web.StreamResponse:
     Ends when the reader is gone, takes nothing for `limits.EVENT_STREAM_WRITE` seconds, or the server stops.
     """
     text = request.headers.get("Last-Event-ID") or request.query.get("after")
-    after = EventId.parse(text) if text else None
+    after = EventId.parse(text) if text else EventId(context.services.applied_index, LAST_NUMBER)
     if context.streams >= limits.EVENT_STREAMS:
         raise Busy(
             f"found {context.streams} open event streams on this peer, which is as many as it serves",
@@ -39,13 +39,13 @@ async def events(context: Context, request: web.Request) -> web.StreamResponse:
         context.streams -= 1
 
 
-async def _serve(context: Context, request: web.Request, after: EventId | None) -> web.StreamResponse:
+async def _serve(context: Context, request: web.Request, after: EventId) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
     async with aclosing(context.services.events(after)) as source:
         try:
             await response.prepare(request)
-            await _write(response, HEARTBEAT)  # at once, so that the reader knows that the stream stands
-            async with aclosing(_paced(context, request, source)) as pieces:
+            await _write(response, heartbeat(str(after)))  # at once: the stream stands, and where it begins
+            async with aclosing(_paced(context, request, source, after)) as pieces:
                 async for piece in pieces:
                     await _write(response, piece)
             await response.write_eof()
@@ -62,12 +62,12 @@ async def _write(response: web.StreamResponse, piece: bytes) -> None:
 
 
 async def _paced(
-    context: Context, request: web.Request, source: AsyncGenerator[Event | Gap, None]
+    context: Context, request: web.Request, source: AsyncGenerator[Event | Gap, None], place: EventId
 ) -> AsyncGenerator[bytes, None]:
     """What is to be written: events of the wanted task, gaps, and a heartbeat whenever it was silent for long."""
     task = request.query.get("task")
     loop = asyncio.get_running_loop()
-    written = loop.time()
+    written = loop.time()  # when something was last written
     closing = asyncio.ensure_future(context.closing.wait())
     following: asyncio.Future[Event | Gap] | None = None
     try:
@@ -84,11 +84,12 @@ async def _paced(
                 except StopAsyncIteration:
                     return
                 following = None
+                place = found.before if isinstance(found, Gap) else EventId(found.index, found.number)
                 if isinstance(found, Gap) or task is None or found.task == task:
                     yield encode(_message(found))
                     written = loop.time()
             elif loop.time() - written >= limits.EVENT_HEARTBEAT:
-                yield HEARTBEAT
+                yield heartbeat(str(place))
                 written = loop.time()
     finally:
         pending = [future for future in (following, closing) if future is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from raftchaos.api.tasks_view import find_task, preview_view
 from raftchaos.api.views import node_view, proxy_view
 from raftchaos.core.services import JoinRequest
 from raftchaos.errors import UsageError
-from raftchaos.model.loading import parse_submission
+from raftchaos.model.loading import check_size, parse_submission
 from raftchaos.model.resolved import ResolvedOrchestration
 
 SOURCE = "request"
@@ -136,6 +137,8 @@ def _resolved(body: dict[str, Any]) -> ResolvedOrchestration:
             "found text in the field 'document', expected the parsed document as a JSON object",
             hint="a client turns YAML into JSON before it sends it",
         )
+    whole = [document, body.get("scenarios", [])]
+    check_size(len(json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")), SOURCE)
     if isinstance(document, dict) and "orchestration" in document:
         if body.get("scenarios"):
             raise UsageError("found scenarios twice, expected them either beside the document or within it")

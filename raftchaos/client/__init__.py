@@ -213,12 +213,10 @@ class Client:
                 async with aclosing(self._transport.stream(task, last)) as messages:
                     async for message in messages:
                         broken_since = None
-                        if message is None:
-                            continue
-                        event = json.loads(message.data)
                         last = message.id or last
-                        self._transport.saw(last)
-                        yield event
+                        if message.event:
+                            self._transport.saw(last)
+                            yield json.loads(message.data)
             except (NotSent, Broken, Busy) as error:
                 broken_since = loop.time() if broken_since is None else broken_since
                 if loop.time() - broken_since > self._transport.timeout:

@@ -156,8 +156,12 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Broken(f"{address}: {_words(error)}") from error
 
-    async def stream(self, task: str | None, after: str | None) -> AsyncGenerator[Message | None, None]:
-        """The messages of one connection to one peer; None for each piece that came, so that silence is noticed."""
+    async def stream(self, task: str | None, after: str | None) -> AsyncGenerator[Message, None]:
+        """The messages of one connection to one peer.
+
+        Each piece that came ends in a message without an event: it shows that the peer is there, and its id is the
+        place to go on after.
+        """
         import aiohttp
 
         address = self.peers[self._first % len(self.peers)]
@@ -174,9 +178,9 @@ class Transport:
                 if response.status >= 400:
                     raise _problem(address, response.status, await _read(response))
                 async for piece in response.content.iter_any():
-                    yield None
                     for message in decoder.feed(piece):
                         yield message
+                    yield Message("", "", decoder.place)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotSent(f"{address}: {_words(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -13,9 +13,6 @@ from raftchaos.errors import RaftchaosError
 LINE: int = 256 * 1024
 """The longest line that a reader takes; far more than any event of ours."""
 
-HEARTBEAT: bytes = b": still here\n\n"
-"""A comment: readers skip it, but a dead connection is noticed."""
-
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -35,6 +32,14 @@ def encode(message: Message) -> bytes:
     return ("\n".join(lines) + "\n\n").encode()
 
 
+def heartbeat(place: str) -> bytes:
+    """A comment, by which a dead connection is noticed, and the place that the stream has come to.
+
+    Readers get no message from it, but go on after this place if the connection breaks.
+    """
+    return f": still here\nid: {place}\n\n".encode()
+
+
 class Decoder:
     """Takes a stream apart, whatever the sizes of the pieces in which it arrives."""
 
@@ -43,6 +48,11 @@ class Decoder:
         self._event = ""
         self._id = ""
         self._data: list[str] = []
+
+    @property
+    def place(self) -> str:
+        """The id after which the stream goes on; empty before the first."""
+        return self._id
 
     def feed(self, piece: bytes) -> list[Message]:
         """The messages that this piece completes. Raises RaftchaosError if a line is longer than `LINE`."""

@@ -436,3 +436,16 @@ async def test_events_give_up_when_nobody_is_left(served: Served) -> None:
         await served.stop(0)
         with pytest.raises(Unreachable):
             await asyncio.wait_for(watching, 10)
+
+
+async def test_a_break_loses_no_event_even_if_none_was_seen_yet(served: Served) -> None:
+    async with aclosing(served.client.events()) as events:
+        following = asyncio.ensure_future(anext(events))
+        await until(lambda: served.servers[0]._context.streams == 1)
+        for peer in served.peers:
+            peer.lagging = True
+        await served.stop(0)
+        await served.peers[1].drain_node("node-3", True)
+        served.peers[2].catch_up()
+        event = await asyncio.wait_for(following, 10)
+    assert (event["type"], event["node"]) == ("nodeStatus", "node-3")

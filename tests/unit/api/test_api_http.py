@@ -8,6 +8,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -95,6 +96,12 @@ async def test_documents_that_are_none_are_refused(http: aiohttp.ClientSession, 
 async def test_a_body_that_is_too_large_is_refused(http: aiohttp.ClientSession) -> None:
     async with http.post(f"{API}/tasks", json={"document": {"x": "y" * limits.HTTP_BODY}, "id": "x"}) as response:
         await problem(response, 413, "too-large")
+
+
+async def test_a_document_that_is_too_large_is_refused(http: aiohttp.ClientSession) -> None:
+    body = {"document": {"x": "y" * limits.DOCUMENT}, "id": "x"}
+    async with http.post(f"{API}/tasks", json=body) as response:
+        assert "262,144" in (await problem(response, 422, "invalid-document"))["detail"]
 
 
 async def test_a_body_must_say_that_it_is_json(http: aiohttp.ClientSession, served: Served) -> None:
@@ -311,3 +318,9 @@ async def test_an_address_of_another_machine_is_told(served: Served) -> None:
         await ApiServer(served.peers[0], SystemClock()).start("203.0.113.1", 1234)
     with pytest.raises(MachineUnusable, match="no-such-host"):
         await ApiServer(served.peers[0], SystemClock()).start("no-such-host.invalid", 1234)
+
+
+def test_the_page_about_the_api_names_every_route() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    for route in ROUTES:
+        assert f"| {route.method} | `{route.path.removeprefix(API)}` |" in page, route.path
