@@ -28,7 +28,8 @@ MARK = "RAFTCHAOS_LAUNCHED"
 
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
-_POLL = 0.05
+GRACE = 2.0  # for helpers, to end by themselves after their peer
+_POLL = 0.02
 _LOG_SHOWN = 2_000
 
 
@@ -61,7 +62,7 @@ def kill_marked(mark: str) -> None:
     _signal(marked(mark), signal.SIGKILL)
 
 
-async def end_marked(mark: str, *, grace: float = 2.0) -> list[int]:
+async def end_marked(mark: str, *, grace: float = GRACE) -> list[int]:
     """Ends every process that carries the mark and has not gone by itself within `grace` seconds: asks, then kills.
 
     Returns the pids of those that had to be ended.
@@ -71,7 +72,7 @@ async def end_marked(mark: str, *, grace: float = 2.0) -> list[int]:
         _signal(found, number)
     left = await _wait_gone(found, grace)
     _signal(left, signal.SIGKILL)
-    await _wait_gone(left, grace)
+    await _wait_gone(left, GRACE)  # SIGKILL needs no grace, only time to be seen
     return [process.pid for process in found]
 
 
@@ -141,8 +142,11 @@ class Child:
                 self._process.kill()
             await self._process.wait()
 
-    async def stop(self, *, timeout: float = STOP_TIMEOUT) -> list[int]:
-        """Ends the process and whatever of its helpers is left. Returns the pids of helpers that had to be ended."""
+    async def stop(self, *, timeout: float = STOP_TIMEOUT, grace: float = GRACE) -> list[int]:
+        """Ends the process, and whatever of its helpers has not gone `grace` seconds later.
+
+        Returns the pids of the helpers that had to be ended.
+        """
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
@@ -150,7 +154,7 @@ class Child:
                 await asyncio.wait_for(self._process.wait(), timeout)
             except TimeoutError:
                 await self.kill()
-        return await end_marked(self.mark)
+        return await end_marked(self.mark, grace=grace)
 
     def said(self) -> str:
         """The end of what it wrote to its log."""
