@@ -80,12 +80,10 @@ class ProxyProcess:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         client, child = self._client, self._child
-        self._set_client(None)
         if shutdown and client is not None:
             with contextlib.suppress(RaftchaosError):
                 await client.shutdown()
-        if client is not None:
-            client.close()
+        self._set_client(None)
         if child is not None and shutdown:
             await child.end(limits.CONTROL_CALL)
         elif child is not None:

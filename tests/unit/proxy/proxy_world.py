@@ -61,8 +61,9 @@ def respond(request: Request) -> bytes:
         return b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
     body = f"{method} {target} {len(request.body)}".encode()
     if target == "/chunked":
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         parts = b"".join(b"%x\r\n%s\r\n" % (1, bytes([c])) for c in body)
-        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\nX-Trailer: 1\r\n\r\n"
+        return head if method == "HEAD" else head + parts + b"0\r\nX-Trailer: 1\r\n\r\n"
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
     return head if method == "HEAD" else head + body
 
