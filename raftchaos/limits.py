@@ -109,6 +109,10 @@ CONTROL_RETRY: Final = 0.02  # between two tries of something that another proce
 CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES
 
 # ---- HTTP API
+MEMBERSHIP_QUEUE: Final = 64  # joins and removals that wait for the leader
+MEMBERSHIP_RETRY: Final = 1.0  # between two requests for the same change: the leader may have changed
+JOIN_RETRY: Final = 3.0  # a new peer that is not let in asks again after this
+JOIN_TIMEOUT: Final = 60.0  # a new peer that is no member by then ends with an error
 MEMBERSHIP_TIMEOUT: Final = 20.0  # a join or a removal: the new member must be reached, the old one handed over
 HTTP_BODY: Final = DOCUMENT + 64 * 1024  # a document within its JSON envelope; scenarios count as part of it
 HTTP_IDLE: Final = 75.0  # a kept-alive connection without a request
@@ -134,3 +138,11 @@ HALTS_LOCAL: Final = 64  # halts that a peer remembers on disk until the log has
 HALT_RETRY: Final = 0.5  # a halt that the log does not know is told and proposed again after this
 HALT_LOGGED_WAIT: Final = 1.0  # the answer to a halt waits this long for the log, if there is a quorum
 LAST_WORDS: Final = 1.0  # a peer that stops waits this long for the cluster to take the end of its runs
+
+# ---- vitals
+LOOP_PROBE: Final = 0.25  # how often the lateness of the event loop is measured
+LOOP_LATE: Final = 0.5  # a loop that is later than this makes its node degraded
+LOOP_LATE_MEMORY: Final = 0.95  # of the lateness is left after each probe: forgotten in about 20 s
+DISK_FREE: Final = 64 * 1024 * 1024  # less free space than this makes a node degraded
+STOP_TIMEOUT: Final = 5.0  # of each part of a graceful stop
+HAND_OVER: Final = 1.0  # a leader that stops gives another this long to take over

@@ -22,6 +22,7 @@ Handler = Callable[[Draft, Any], Answer]
 
 HANDLERS: dict[type[Command], Handler] = {
     commands.LeaderStarted: apply_nodes.leader_started,
+    commands.AdmitNode: apply_nodes.admit_node,
     commands.RegisterNode: apply_nodes.register_node,
     commands.UpdateProxies: apply_nodes.update_proxies,
     commands.NodeFailed: apply_nodes.node_failed,

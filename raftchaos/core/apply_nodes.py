@@ -27,6 +27,33 @@ def leader_started(draft: Draft, command: commands.LeaderStarted) -> Answer:
     return answers.ok(term=command.term)
 
 
+def admit_node(draft: Draft, command: commands.AdmitNode) -> Answer:
+    """A name is given to a data directory, before its peer may vote. It is failed until it registers."""
+    wrong = _wrong_admission(command)
+    if wrong:
+        return answers.refuse(answers.USAGE, wrong)
+    present = draft.nodes.get(command.name)
+    if present is not None:
+        if present.directory != command.directory:
+            return _name_taken(command.name)
+        return answers.ok(existing=True)
+    if len(draft.nodes) >= limits.NODES:
+        return answers.refuse(answers.REFUSED, f"the cluster has {len(draft.nodes)} nodes, the most there may be")
+    node = Node(
+        name=command.name,
+        incarnation=0,
+        directory=command.directory,
+        raft_address=command.raft_address,
+        api_address=command.api_address,
+        status=NodeStatus.FAILED,
+        reasons=("it has not started as a member yet",),
+    )
+    if admission.used(draft.base) + admission.node_size(node) > limits.SNAPSHOT_WORKING:
+        return answers.refuse(answers.REFUSED, f"the replicated state has no room for {command.name}")
+    draft.nodes.put(node.name, node)
+    return answers.ok()
+
+
 def register_node(draft: Draft, command: commands.RegisterNode) -> Answer:
     """A new start of a peer takes the place of its earlier one, or a new peer is added."""
     wrong = _wrong_registration(command)
@@ -37,11 +64,7 @@ def register_node(draft: Draft, command: commands.RegisterNode) -> Answer:
         if len(draft.nodes) >= limits.NODES:
             return answers.refuse(answers.REFUSED, f"the cluster has {len(draft.nodes)} nodes, the most there may be")
     elif present.directory != command.directory:
-        return answers.refuse(
-            answers.CONFLICT,
-            f"the name {command.name} is taken by a peer with another data directory",
-            hint=f"`raftchaos node remove {command.name}` removes the old one, or choose another name",
-        )
+        return _name_taken(command.name)
     elif present.incarnation >= command.incarnation:
         if present.incarnation == command.incarnation:
             return answers.ok(incarnation=present.incarnation, existing=True)
@@ -176,13 +199,20 @@ def _node(command: commands.RegisterNode, present: Node | None) -> Node:
     )
 
 
+def _wrong_admission(command: commands.AdmitNode | commands.RegisterNode) -> str:
+    """What is wrong with who a peer says it is; empty if nothing is."""
+    checks: list[tuple[Any, str]] = [
+        (is_name(command.name), "found a bad name of a node, expected a DNS label"),
+        (0 < len(command.directory) <= limits.NAME * 2, "found a bad id of a data directory"),
+        (max(len(command.raft_address), len(command.api_address)) <= _ADDRESS, "found an address that is too long"),
+    ]
+    return next((text for good, text in checks if not good), "")
+
+
 def _wrong_registration(command: commands.RegisterNode) -> str:
     """What is wrong with a registration; empty if nothing is."""
     checks: list[tuple[Any, str]] = [
-        (is_name(command.name), "found a bad name of a node, expected a DNS label"),
         (command.incarnation > 0, "found an incarnation below 1"),
-        (0 < len(command.directory) <= limits.NAME * 2, "found a bad id of a data directory"),
-        (max(len(command.raft_address), len(command.api_address)) <= _ADDRESS, "found an address that is too long"),
         (len(command.labels) <= limits.LABELS, f"found more than {limits.LABELS} labels"),
         (all(is_label(text) for item in command.labels.items() for text in item), "found a bad label"),
         (len(command.capabilities) <= limits.PROXIES, "found too many capabilities"),
@@ -191,7 +221,7 @@ def _wrong_registration(command: commands.RegisterNode) -> str:
         (all(is_name(name) for name in command.proxies), "found a bad name of a proxy, expected a DNS label"),
         (len(command.version) <= _VERSION, "found a version that is too long"),
     ]
-    return next((text for good, text in checks if not good), "")
+    return _wrong_admission(command) or next((text for good, text in checks if not good), "")
 
 
 def _end_earlier_runs(draft: Draft, node: Node) -> None:
@@ -208,6 +238,14 @@ def _set_status(draft: Draft, node: Node, status: NodeStatus, why: tuple[str, ..
     draft.nodes.put(node.name, dataclasses.replace(node, status=status, reasons=why, **changes))
     data = {"from": str(node.status), "to": str(status), "drained": node.drained, "reasons": list(why)}
     draft.tell(EventType.NODE_STATUS, data, node=node.name)
+
+
+def _name_taken(name: str) -> Answer:
+    return answers.refuse(
+        answers.CONFLICT,
+        f"the name {name} is taken by a peer with another data directory",
+        hint=f"`raftchaos node remove {name}` removes the old one, or choose another name",
+    )
 
 
 def _no_node(name: str) -> Answer:

@@ -87,20 +87,20 @@ def unpack(data: bytes) -> Snapshot:
 
 def _believe(parts: dict[str, Any]) -> Snapshot:
     state = ClusterState(
-        nodes=_unique([_whole(Node.from_dict(item)) for item in parts["nodes"]], "name"),
-        tasks=_unique([_whole(Task.from_dict(item)) for item in parts["tasks"]], "id"),
-        runs=_unique([_unpack_run(item) for item in parts["runs"]], "id"),
-        unrecovered=_unique([_unpack_run(item) for item in parts["unrecovered"]], "id"),
-        finished=dict(_finished(item) for item in parts["finished"]),
+        nodes=_unique([_whole(Node.from_dict(item)) for item in _typed(parts["nodes"], list)], "name"),
+        tasks=_unique([_whole(Task.from_dict(item)) for item in _typed(parts["tasks"], list)], "id"),
+        runs=_unique([_unpack_run(item) for item in _typed(parts["runs"], list)], "id"),
+        unrecovered=_unique([_unpack_run(item) for item in _typed(parts["unrecovered"], list)], "id"),
+        finished=dict(_finished(item) for item in _typed(parts["finished"], list)),
         forgotten=_hashes(parts["forgotten"]),
-        halts=_unique([_whole(HaltRecord.from_dict(item)) for item in parts["halts"]], "id"),
-        lifted=dict.fromkeys(_typed(item, str) for item in parts["lifted"]),
+        halts=_unique([_whole(HaltRecord.from_dict(item)) for item in _typed(parts["halts"], list)], "id"),
+        lifted=dict.fromkeys(_typed(item, str) for item in _typed(parts["lifted"], list)),
         term=_count(parts["term"]),
         leader=_typed(parts["leader"], str),
-        leader_ms=_typed(parts["leaderMs"], int),
-        completed={_typed(key, str): _count(value) for key, value in parts["completed"]},
+        leader_ms=_count(parts["leaderMs"]),
+        completed={_typed(key, str): _count(value) for key, value in _typed(parts["completed"], list)},
     )
-    older, younger = ([_request(item) for item in parts[key]] for key in ("older", "younger"))
+    older, younger = ([_request(item) for item in _typed(parts[key], list)] for key in ("older", "younger"))
     if len(older) + len(younger) > limits.REQUESTS_REMEMBERED:
         raise ValueError(f"found {len(older) + len(younger)} remembered requests")
     return Snapshot(_count(parts["index"]), state, RequestWindow(older, younger))
