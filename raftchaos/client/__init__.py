@@ -16,7 +16,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -32,13 +32,16 @@ from raftchaos.client.transport import (
     Transport,
     parse_peers,
 )
-from raftchaos.errors import Busy, Unreachable
+from raftchaos.errors import Busy, RaftchaosError, Unreachable
 from raftchaos.model.names import is_name
 from raftchaos.model.tasks import FINAL
 
 Json = dict[str, Any]
 
 LAST_WORDS = 1.0  # how long the events of a task that has ended are waited for
+LOOK_AGAIN = 3.0  # a task is looked at after so many silent seconds: the stream may come from a frozen peer
+OTHERS = 1.0  # how long a halt waits for the other peers once one has answered
+READ = 2.5  # one read at one peer; a strong one takes two seconds at most
 MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
 
 __all__ = ["DEFAULT_PEER", "Client", "Json", "new_task_id", "parse_peers"]
@@ -158,21 +161,32 @@ class Client:
     async def wait(
         self, task: str, *, timeout: float | None = None, on_update: Callable[[Json], None] | None = None
     ) -> Json:
-        """Waits until the task has ended and returns it. `on_update` gets the whole task after every change.
+        """Waits until the task has ended and returns it. `on_update` gets the whole task whenever it has changed.
 
         Raises TimeoutError after `timeout` seconds (the task goes on).
         """
+        changed = asyncio.Event()
         async with asyncio.timeout(timeout):
             view = await self._task_in_time(task)
-            if on_update:
-                on_update(view)
-            if _ended(view):
-                return view
-            async with aclosing(self.watch(task, after=str(view["index"]))) as events:
-                async for _ in events:
+            listening = asyncio.create_task(self._listen(task, str(view["index"]), changed))
+            try:
+                while True:
                     if on_update:
-                        on_update(await self._task_in_time(task))
-            return await self._task_in_time(task)
+                        on_update(view)
+                    if _ended(view):
+                        return view
+                    await _first_of(changed, listening)
+                    changed.clear()
+                    view = await self._task_in_time(task)
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+
+    async def _listen(self, task: str, after: str, changed: asyncio.Event) -> None:
+        """Sets `changed` at every event of the task, until it has ended."""
+        async with aclosing(self.watch(task, after=after)) as events:
+            async for _ in events:
+                changed.set()
 
     # ---- events ------------------------------------------------------------------------------------------------
 
@@ -229,13 +243,20 @@ class Client:
     async def halt(self, reason: str) -> Json:
         """Stops everything at once: `{"id", "logged", "told"}`. All known peers are told side by side; one suffices."""
         body = {"reason": reason, "id": f"halt-{secrets.token_hex(8)}"}
-        answers = await asyncio.gather(
-            *(self._send("POST", "/halt", body, peer=peer) for peer in self.peers), return_exceptions=True
-        )
+        asking = [asyncio.create_task(self._send("POST", "/halt", body, peer=peer)) for peer in self.peers]
+        try:
+            for first in asyncio.as_completed(asking):
+                with suppress(RaftchaosError):
+                    await first
+                    await asyncio.wait(asking, timeout=OTHERS)  # a frozen peer must not hold up the answer
+                    break
+        finally:
+            for one in asking:
+                one.cancel()
+            answers = await asyncio.gather(*asking, return_exceptions=True)
         good = [answer for answer in answers if isinstance(answer, dict)]
         if not good:
-            errors = [error for error in answers if isinstance(error, BaseException)]
-            raise errors[0]
+            raise next(error for error in answers if isinstance(error, BaseException))
         return {
             "id": body["id"],
             "logged": any(answer["logged"] for answer in good),
@@ -292,7 +313,7 @@ class Client:
             query["consistency"] = "strong"
         if fresh and self._transport.index:
             query["atLeast"] = str(self._transport.index)
-        answer: Json = await self._transport.call(Request("GET", PREFIX + path, query), peer=peer)
+        answer: Json = await self._transport.call(Request("GET", PREFIX + path, query), peer=peer, attempt=READ)
         return answer
 
     async def _send(
@@ -321,6 +342,18 @@ def new_task_id(document: Mapping[str, Any]) -> str:
 
 def _part(name: str) -> str:
     return quote(name, safe="") or "-"
+
+
+async def _first_of(changed: asyncio.Event, listening: asyncio.Task[None]) -> None:
+    """Returns at a change, or after a while without one. Raises what ended the listening."""
+    waiting = asyncio.create_task(changed.wait())
+    try:
+        watched: set[asyncio.Task[Any]] = {waiting} if listening.done() else {waiting, listening}
+        await asyncio.wait(watched, timeout=LOOK_AGAIN, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if listening.done():
+        listening.result()
 
 
 def _ended(view: Json) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -449,3 +451,40 @@ async def test_a_break_loses_no_event_even_if_none_was_seen_yet(served: Served) 
         served.peers[2].catch_up()
         event = await asyncio.wait_for(following, 10)
     assert (event["type"], event["node"]) == ("nodeStatus", "node-3")
+
+
+# ---- a peer that is frozen: the kernel takes the connection, nobody answers
+
+
+@pytest.fixture
+def frozen() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+async def test_a_frozen_peer_is_passed_over(served: Served, frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftchaos.client.READ", 0.1)
+    async with Client([frozen, *served.addresses]) as client:
+        assert (await client.status())["name"] == "node-1"
+
+
+async def test_a_frozen_peer_does_not_hold_up_a_halt(
+    served: Served, frozen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftchaos.client.OTHERS", 0.1)
+    async with Client([frozen, *served.addresses], timeout=60.0) as client, asyncio.timeout(4):
+        assert (await client.halt("stop"))["told"] == ["node-1", "node-2", "node-3"]
+
+
+async def test_waiting_at_a_frozen_stream_ends_with_the_task(
+    served: Served, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftchaos.client.LOOK_AGAIN", 0.1)
+    await served.client.submit(document, task_id="t-1")
+    waiting = asyncio.create_task(served.client.wait("t-1"))
+    await until(lambda: served.servers[0]._context.streams == 1)
+    for event_log in (peer.machine.events for peer in served.peers):
+        event_log._subscribers.clear()  # the streams hear nothing any more
+    await served.client.cancel("t-1")
+    TaskDriver(served.log, "t-1").finish()
+    assert (await asyncio.wait_for(waiting, 10))["status"] == "cancelled"
