@@ -37,18 +37,6 @@ def command(config: Path | None, **flags: object) -> int:
     said = {name.replace("_", "-"): value for name, value in flags.items()}
     settings = peer_settings(said, read_config(config) if config is not None else None)
 
-    from raftchaos.peer import PeerOptions, run_peer
+    from raftchaos.peer import run_peer
 
-    options = PeerOptions(
-        name=settings.name,
-        listen=settings.listen,
-        raft_listen=settings.raft_listen,
-        advertise=settings.advertise,
-        data_dir=settings.data_dir,
-        labels=settings.labels,
-        join=settings.join,
-        insecure=settings.insecure,
-        proxies=list(settings.proxies),
-        log_level=settings.log_level,
-    )
-    return run_peer(options)
+    return run_peer(settings)

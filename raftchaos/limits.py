@@ -105,6 +105,8 @@ CONTROL_CALL: Final = 5.0  # one call over a control socket, and one frame once 
 CONTROL_PING: Final = 1.0  # main looks this often whether the proxy process answers
 CONTROL_START: Final = 10.0  # a started proxy process answers by then, also on a busy machine
 CONTROL_BACKOFF: Final = 2.0  # at most between two starts of a proxy process that does not stay
+REAPER_LOOK: Final = 0.5  # a proxy process that bears faults looks this often whether a reaper stands
+REAPER_AGAIN: Final = 2.0  # and starts one no more often than this
 CONTROL_RETRY: Final = 0.02  # between two tries of something that another process is about to do
 CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); above PROXIES
 

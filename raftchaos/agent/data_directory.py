@@ -19,7 +19,9 @@ class Identity:
 
     name: str
     cluster: str
-    """Id of the cluster; empty while a join is under way."""
+    """Id of the cluster that it founds, joins or belongs to; empty before that."""
+    member: bool
+    """Whether its Raft files were made; from then on they must be there."""
     directory: str
     """Random, made with the directory: tells a peer that lost its data directory from the one that had it."""
     incarnation: int
@@ -58,7 +60,7 @@ class DataDirectory:
                 raise DataCorrupt(f"{file} is missing although {self.path / 'raft'} exists")
             return None
         try:
-            return Identity(value["name"], value["cluster"], value["directory"], value["incarnation"])
+            return Identity(value["name"], value["cluster"], value["member"], value["directory"], value["incarnation"])
         except (KeyError, TypeError) as error:
             raise DataCorrupt(f"{file} is damaged: {error!r} is missing") from error
 
@@ -75,17 +77,23 @@ class DataDirectory:
             )
         started = int(clock.wall() * 1000)
         if old is None:
-            self._write(Identity(name, "", uuid.uuid4().hex, started))
+            self._write(Identity(name, "", False, uuid.uuid4().hex, started))
         else:
             self._write(replace(old, incarnation=max(old.incarnation + 1, started)))
         assert self.identity is not None
         return self.identity
 
-    def become_member(self, cluster: str) -> Identity:
-        """Remember the cluster that this peer founded or joined."""
+    def adopt_cluster(self, cluster: str) -> Identity:
+        """Remember the cluster that this peer founds or joins, before its Raft files are made."""
         assert self.identity is not None
         self._write(replace(self.identity, cluster=cluster))
         return self.identity
+
+    def become_member(self) -> None:
+        """Remember that the Raft files were made: a later start without them is refused, never a fresh one."""
+        assert self.identity is not None
+        if not self.identity.member:
+            self._write(replace(self.identity, member=True))
 
     def _write(self, identity: Identity) -> None:
         write_record(
@@ -93,6 +101,7 @@ class DataDirectory:
             {
                 "name": identity.name,
                 "cluster": identity.cluster,
+                "member": identity.member,
                 "directory": identity.directory,
                 "incarnation": identity.incarnation,
             },

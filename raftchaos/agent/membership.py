@@ -21,7 +21,6 @@ from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest, no_quorum_message, raise_for_result
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import (
-    Busy,
     NoQuorum,
     NotFound,
     OutcomeUnknown,
@@ -53,6 +52,7 @@ class Membership:
         self._waiting: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._asked: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(limits.MEMBERSHIP_QUEUE)
         self._joining: OrderedDict[str, str] = OrderedDict()  # name and Raft address of who is to be let in
+        self._served: OrderedDict[str, dict[str, Any] | None] = OrderedDict()  # request ids, and their answers
         self._wake = asyncio.Event()
         mailbox.register("membership.ask", ASK_FIELDS, self._on_ask)
         mailbox.register("membership.answer", ANSWER_FIELDS, self._on_answer)
@@ -76,46 +76,51 @@ class Membership:
         await self._ask(fields, timeout)
 
     async def _ask(self, fields: Mapping[str, str], timeout: float) -> None:
-        """Ask whoever leads until one answers. Repeating is harmless, so a changed leader is simply asked again."""
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    answer = await self._ask_once(fields)
-                    if answer is not None:
-                        break
-        except TimeoutError:
-            if not self._log.status().quorum.has_quorum:
-                raise NoQuorum(no_quorum_message(self._log.status())) from None
-            raise OutcomeUnknown(f"the leader did not answer within {timeout:.0f} s") from None
-        if not answer["ok"]:
-            raise error_of_code(answer["code"], answer["error"], hint=answer["hint"] or None)
-
-    async def _ask_once(self, fields: Mapping[str, str]) -> Mapping[str, Any] | None:
-        leader = self._log.status().leader
+        """Ask whoever leads, again and again under one request id, until one answers: a leader that has the request
+        already ignores the repetition or answers again, a new one takes it up."""
         request = self._request_ids.next()
         answered: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[request] = answered
+        message = {"type": "membership.ask", "request": request, **fields}
         try:
-            sent = leader is not None and self._log.send(leader, {"type": "membership.ask", "request": request, **fields})
-            async with asyncio.timeout(limits.MEMBERSHIP_PATIENCE if sent else limits.MEMBERSHIP_RETRY):
-                return await answered
+            async with asyncio.timeout(timeout):
+                while not answered.done():
+                    leader = self._log.status().leader
+                    if leader is not None:
+                        self._log.send(leader, message)
+                    await asyncio.wait([answered], timeout=limits.MEMBERSHIP_RETRY)
         except TimeoutError:
-            return None
+            status = self._log.status()
+            if not status.quorum.has_quorum:
+                raise NoQuorum(no_quorum_message(status)) from None
+            raise OutcomeUnknown(f"the leader did not answer within {timeout:.0f} s") from None
         finally:
             del self._waiting[request]
+        answer = answered.result()
+        if not answer["ok"]:
+            raise error_of_code(answer["code"], answer["error"], hint=answer["hint"] or None)
 
     def _on_answer(self, sender: str, message: dict[str, Any]) -> None:
         answered = self._waiting.get(message["request"])
-        if answered is not None and not answered.done() and message["code"] != "not-leader":
+        if answered is not None and not answered.done():
             answered.set_result(message)
 
     # ---- the leader ---------------------------------------------------------------------------------------------
 
     def _on_ask(self, sender: str, message: dict[str, Any]) -> None:
+        request = message["request"]
+        if request in self._served:
+            answer = self._served[request]
+            if answer is not None:
+                self._log.send(sender, answer)
+            return
         try:
             self._asked.put_nowait((sender, message))
         except asyncio.QueueFull:
-            self._answer(sender, message["request"], Busy("too many changes of the members are waiting"))
+            return  # whoever asked asks again
+        self._served[request] = None
+        while len(self._served) > limits.MEMBERSHIP_QUEUE * 4:
+            self._served.popitem(last=False)
 
     async def run(self) -> None:
         """Do what is asked for, one change after the other, until cancelled."""
@@ -127,7 +132,8 @@ class Membership:
         while True:
             sender, message = await self._asked.get()
             if not self._log.status().leader_ready:
-                continue  # whoever asked will ask the leader that it then sees
+                self._served.pop(message["request"], None)  # whoever asked will ask the leader that it then sees
+                continue
             try:
                 if message["what"] == "join":
                     await self._admit(message)
@@ -139,17 +145,16 @@ class Membership:
                 self._answer(sender, message["request"], None)
 
     def _answer(self, sender: str, request: str, error: RaftchaosError | None) -> None:
-        self._log.send(
-            sender,
-            {
-                "type": "membership.answer",
-                "request": request,
-                "ok": error is None,
-                "code": "" if error is None else error.spec.code,
-                "error": "" if error is None else error.message,
-                "hint": "" if error is None else error.hint,
-            },
-        )
+        answer = {
+            "type": "membership.answer",
+            "request": request,
+            "ok": error is None,
+            "code": "" if error is None else error.spec.code,
+            "error": "" if error is None else error.message,
+            "hint": "" if error is None else error.hint,
+        }
+        self._served[request] = answer
+        self._log.send(sender, answer)
 
     async def _admit(self, message: Mapping[str, Any]) -> None:
         name, address = message["name"], message["raft_address"]
@@ -188,4 +193,3 @@ class Membership:
                 await self._log.add_voter(name, address, timeout=limits.MEMBERSHIP_TIMEOUT)
             except (RaftchaosError, TimeoutError) as error:
                 LOGGER.warning("%s at %s could not be let in: %s; it has to ask again", name, address, error)
-

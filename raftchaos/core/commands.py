@@ -35,6 +35,17 @@ class LeaderStarted(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class AdmitNode(Command):
+    """A new peer is about to become a member: its name belongs to this data directory from now on."""
+
+    kind: ClassVar[str] = "admitNode"
+    name: str
+    directory: str
+    raft_address: str
+    api_address: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterNode(Command):
     """A peer started: this is its new incarnation. It has undone what an earlier one left."""
 

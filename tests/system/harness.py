@@ -96,7 +96,12 @@ class PeerProcess:
         """Start the process, in a session of its own; its output goes to `log`."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(join, extra), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                self.command(join, extra),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "RAFTCHAOS_TEST_PEER": str(self.data)},
             )
         return self
 
@@ -126,17 +131,13 @@ class PeerProcess:
         return True
 
     def children(self) -> list[psutil.Process]:
-        """Its processes that live now: proxy and reaper, found by the data directory in their command lines."""
+        """Its other processes that live now, proxy and reaper: they inherit a mark in their environment."""
         found = []
-        for process in psutil.process_iter(["pid", "cmdline"]):
-            words = process.info["cmdline"] or []
-            if (
-                process.pid != self.pid
-                and any(str(self.data) in word for word in words)
-                and "raftchaos." in " ".join(words)
-            ):
-                found.append(process)
-        return found
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid != self.pid and process.environ().get("RAFTCHAOS_TEST_PEER") == str(self.data):
+                    found.append(process)
+        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

@@ -1,0 +1,232 @@
+"""All parts of one start of a peer, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from raftchaos import limits
+from raftchaos._version import VERSION
+from raftchaos.agent.agent import Agent
+from raftchaos.agent.data_directory import Identity
+from raftchaos.agent.halts import LocalHalts
+from raftchaos.agent.leader import Leader
+from raftchaos.agent.lease_keeper import LeaseKeeper
+from raftchaos.agent.mailbox import Mailbox
+from raftchaos.agent.membership import Membership
+from raftchaos.agent.proxies import NodeProxies
+from raftchaos.agent.registration import Registration
+from raftchaos.api.feed import EventFeed
+from raftchaos.api.server import ApiServer
+from raftchaos.clock import Clock
+from raftchaos.config import PeerSettings, parse_address
+from raftchaos.core.commands import RegisterNode
+from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.planner import plan
+from raftchaos.core.request_ids import RequestIds
+from raftchaos.faults.executor import FaultExecutor
+from raftchaos.faults.process import ReaperProcess
+from raftchaos.model.events import Event
+from raftchaos.peer.membership import PeerReplica, advertised, wait_for_membership
+from raftchaos.peer.services import Services
+from raftchaos.peer.vitals import Vitals
+from raftchaos.proxy.control import control_socket_path
+from raftchaos.proxy.process import ProxyProcess
+from raftchaos.telemetry.metrics import Metrics
+
+LOGGER = logging.getLogger(__name__)
+
+
+class ProxyLease:
+    """The lease listener of the proxy process, which knows the end and acts by itself."""
+
+    def __init__(self, proxy: ProxyProcess) -> None:
+        self._proxy = proxy
+
+    def on_renewed(self, end: float, epoch: int) -> None:
+        """Tell the process."""
+        self._proxy.set_lease(end)
+
+    def on_lapsed(self, epoch: int) -> None:
+        """The process has noticed by itself."""
+
+
+class Assembly:
+    """One start of a peer. `start`, `run` for as long as it lives, `stop` for a graceful end, `close` always."""
+
+    def __init__(
+        self, settings: PeerSettings, identity: Identity, replica: PeerReplica, machine: ReplicatedState, clock: Clock
+    ) -> None:
+        self._settings, self._identity = settings, identity
+        self.replica, self.machine = replica, machine
+        name, data = settings.name, settings.data_dir
+        incarnation, directory = identity.incarnation, identity.directory
+        request_ids = RequestIds(name, incarnation)
+        mailbox = Mailbox(replica)
+        self.proxy = ProxyProcess(control_socket_path(data, "proxy"), clock, on_ready=lambda ready: self.agent.wake())
+        self.reaper = ReaperProcess(data, clock, on_change=lambda: self.agent.wake())
+        self.executor = FaultExecutor(
+            data, node=name, clock=clock, reaper=self.reaper, proxy=self.proxy, proxies=lambda: self.proxies.names()
+        )
+        self.registration = Registration(
+            log=replica, request_ids=request_ids, describe=self._describe, clean=lambda: self.executor.clean
+        )
+        self.keeper = LeaseKeeper(
+            log=replica,
+            mailbox=mailbox,
+            clock=clock,
+            state=lambda: machine.state,
+            name=name,
+            incarnation=incarnation,
+            directory=directory,
+            health=lambda: self.vitals.unwell(),
+        )
+        self.halts = LocalHalts(
+            data,
+            name=name,
+            replicated=replica,
+            mailbox=mailbox,
+            state=lambda: machine.state,
+            request_ids=request_ids,
+            clock=clock,
+        )
+        self.agent = Agent(
+            name=name,
+            incarnation=incarnation,
+            directory=directory,
+            replicated=replica,
+            state=lambda: machine.state,
+            lease=self.keeper.lease,
+            executor=self.executor,
+            halts=self.halts,
+            request_ids=request_ids,
+            clock=clock,
+        )
+        self.proxies = NodeProxies(
+            data, control=self.proxy, in_use=self.agent.uses_target, on_change=self.registration.proxies_changed
+        )
+        self.leader = Leader(
+            log=replica,
+            mailbox=mailbox,
+            clock=clock,
+            state=lambda: machine.state,
+            request_ids=request_ids,
+            plan=plan,
+        )
+        self.membership = Membership(log=replica, mailbox=mailbox, state=lambda: machine.state, request_ids=request_ids)
+        self.vitals = Vitals(
+            data,
+            clock=clock,
+            replica=replica,
+            machine=machine,
+            agent=self.agent,
+            reaper=self.reaper,
+            proxy=self.proxy,
+        )
+        self.feed = EventFeed(machine.events)
+        services = Services(
+            name=name,
+            cluster=replica.config.cluster_id,
+            insecure=settings.insecure,
+            replica=replica,
+            machine=machine,
+            agent=self.agent,
+            halts=self.halts,
+            node_proxies=self.proxies,
+            membership=self.membership,
+            feed=self.feed,
+            vitals=self.vitals,
+            request_ids=request_ids,
+            exposition=lambda: self.metrics.text(),
+        )
+        self.metrics = Metrics(services, clock, self.vitals.processes())
+        self.api = ApiServer(services, clock)
+        self._connect()
+
+    def _connect(self) -> None:
+        """Who is told of what."""
+        for listener in (ProxyLease(self.proxy), self.reaper, self.agent):
+            self.keeper.add_listener(listener)
+        self.replica.meter = self.metrics
+        self.replica.on_applied(self._on_applied)
+        self.machine.events.subscribe(self._on_event)
+
+    def _describe(self) -> RegisterNode:
+        settings = self._settings
+        return RegisterNode(
+            name=settings.name,
+            incarnation=self._identity.incarnation,
+            directory=self._identity.directory,
+            raft_address=advertised(settings.raft_listen, settings.advertise),
+            api_address=advertised(settings.listen, settings.advertise),
+            labels=settings.labels,
+            capabilities=list(self.executor.types),
+            proxies=list(self.proxies.names()),
+            version=VERSION,
+        )
+
+    def _on_applied(self) -> None:
+        while self.machine.defects:
+            LOGGER.error("a defect of raftchaos: %s", self.machine.defects.popleft())
+        members = self.replica.members
+        for name, node in self.machine.state.nodes.items():
+            if node.incarnation and name in members and name != self._settings.name:
+                self.replica.set_address(name, node.raft_address)
+
+    def _on_event(self, event: Event) -> None:
+        if self.replica.status().ready:  # what a start replays was counted when it happened
+            self.metrics.event(event.type)
+
+    # ---- its life
+
+    async def start(self) -> None:
+        """Bind the ports, start the processes. Raises MachineUnusable, DataCorrupt."""
+        host, port = parse_address(self._settings.listen, what="--listen")
+        await self.replica.start()
+        await self.api.start(host, port)
+        await self.proxy.start()
+        await self.proxies.open(self._settings.proxies)
+
+    async def run(self) -> None:
+        """Everything that goes on until it is cancelled. Raises what ends the peer."""
+        async with asyncio.TaskGroup() as group:
+            for part in (
+                self.reaper.run(),
+                self.halts.run(),
+                self.agent.run(),
+                self.keeper.run(),
+                self.leader.run(),
+                self.membership.run(),
+                self.vitals.run(self.metrics),
+                self._take_part(),
+            ):
+                group.create_task(part)
+
+    async def _take_part(self) -> None:
+        await wait_for_membership(self._settings, self._identity, self.replica)
+        await self.registration.run()
+
+    async def stop(self) -> None:
+        """Take back every fault, hand over leadership; while `run` goes on."""
+        await self.agent.stop()
+        if self.replica.status().leader_ready:
+            await self.replica.transfer_leadership(timeout=limits.HAND_OVER)
+
+    async def close(self, *, graceful: bool) -> None:
+        """Let go of everything, in the reverse order. After a graceful stop the processes end too."""
+        self.feed.close()
+        for step in (
+            self.api.stop(),
+            self._stop_reaper(graceful),
+            self.proxy.stop(shutdown=graceful),
+            self.replica.close(),
+        ):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.STOP_TIMEOUT):
+                    await step
+        self.proxies.close()
+
+    async def _stop_reaper(self, graceful: bool) -> None:
+        if graceful:
+            await self.reaper.stop()

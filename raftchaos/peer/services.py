@@ -1,0 +1,166 @@
+"""What the API asks of its peer, answered by the peer's parts. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raftchaos import limits
+from raftchaos.agent.agent import Agent
+from raftchaos.agent.halts import LocalHalts
+from raftchaos.agent.membership import Membership
+from raftchaos.agent.proxies import NodeProxies
+from raftchaos.api.feed import EventFeed
+from raftchaos.consensus.replica import Replica
+from raftchaos.core.commands import CancelTask, Command, DrainNode, PauseTask, Resume, ResumeTask, SubmitTask, encode
+from raftchaos.core.interfaces import Outcome, ReplicaStatus
+from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.request_ids import RequestIds, of_task
+from raftchaos.core.services import (
+    ActiveFault,
+    EventId,
+    Gap,
+    HaltAnswer,
+    Health,
+    JoinAnswer,
+    JoinRequest,
+    ProxyRecord,
+    raise_for_result,
+)
+from raftchaos.core.state import ClusterState, HaltRecord
+from raftchaos.errors import NotFound
+from raftchaos.model.events import Event
+from raftchaos.peer.vitals import Vitals
+
+
+@dataclass
+class Services:
+    """Implements `core.services.PeerServices`."""
+
+    name: str
+    cluster: str
+    insecure: bool
+    replica: Replica
+    machine: ReplicatedState
+    agent: Agent
+    halts: LocalHalts
+    node_proxies: NodeProxies
+    membership: Membership
+    feed: EventFeed
+    vitals: Vitals
+    request_ids: RequestIds
+    exposition: Callable[[], str]
+    """The metrics as text."""
+
+    # ---- reads
+
+    @property
+    def state(self) -> ClusterState:
+        """See PeerServices."""
+        return self.machine.state
+
+    @property
+    def applied_index(self) -> int:
+        """See PeerServices."""
+        return self.machine.applied_index
+
+    def state_hash(self) -> str:
+        """See PeerServices."""
+        return self.machine.state_hash()
+
+    def status(self) -> ReplicaStatus:
+        """See PeerServices."""
+        return self.replica.status()
+
+    def health(self) -> Health:
+        """See PeerServices."""
+        return self.vitals.health()
+
+    def active_faults(self) -> Sequence[ActiveFault]:
+        """See PeerServices."""
+        return self.agent.active_faults()
+
+    def local_halts(self) -> Sequence[HaltRecord]:
+        """See PeerServices."""
+        return self.halts.unlogged
+
+    async def read_barrier(self, *, timeout: float = limits.WRITE_TIMEOUT) -> int:
+        """See PeerServices."""
+        return await self.replica.read_barrier(timeout=timeout)
+
+    def events(self, after: EventId | None) -> AsyncGenerator[Event | Gap, None]:
+        """See PeerServices."""
+        return self.feed.stream(after)
+
+    async def metrics_text(self) -> str:
+        """See PeerServices."""
+        await self.vitals.look_at_processes()
+        return self.exposition()
+
+    # ---- writes
+
+    async def _write(self, command: Command, request_id: str = "") -> Outcome:
+        outcome = await self.replica.propose(request_id or self.request_ids.next(), encode(command))
+        raise_for_result(outcome.result)
+        return outcome
+
+    async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
+        """See PeerServices."""
+        return await self._write(SubmitTask(task, dict(orchestration)), of_task(task))
+
+    async def cancel_task(self, task: str, reason: str) -> Outcome:
+        """See PeerServices."""
+        return await self._write(CancelTask(task, reason))
+
+    async def pause_task(self, task: str) -> Outcome:
+        """See PeerServices."""
+        return await self._write(PauseTask(task))
+
+    async def resume_task(self, task: str) -> Outcome:
+        """See PeerServices."""
+        return await self._write(ResumeTask(task))
+
+    async def drain_node(self, name: str, drained: bool) -> Outcome:
+        """See PeerServices."""
+        return await self._write(DrainNode(name, drained))
+
+    async def remove_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
+        """See PeerServices."""
+        await self.membership.remove(name, timeout=timeout)
+        return Outcome(self.machine.applied_index, {"ok": True, "removed": name})
+
+    async def join(self, request: JoinRequest, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> JoinAnswer:
+        """See PeerServices."""
+        await self.membership.join(request, timeout=timeout)
+        return JoinAnswer(self.cluster, {**self.replica.members, request.name: request.raft_address})
+
+    async def halt(self, reason: str, halt_id: str = "") -> HaltAnswer:
+        """See PeerServices."""
+        return await self.halts.halt(reason, halt_id)
+
+    async def resume(self, halts: Sequence[str] | None) -> Sequence[str]:
+        """See PeerServices."""
+        known = {*self.state.halts, *(halt.id for halt in self.halts.unlogged)}
+        wanted = sorted(known) if halts is None else sorted(set(halts))
+        unknown = [halt for halt in wanted if halt not in known]
+        if unknown:
+            raise NotFound(f"found no halt {unknown[0]!r} in force; in force are {', '.join(sorted(known)) or 'none'}")
+        outcome = await self._write(Resume(wanted))
+        lifted: Sequence[str] = outcome.result["lifted"]
+        return lifted
+
+    # ---- proxies
+
+    async def proxies(self) -> Sequence[ProxyRecord]:
+        """See PeerServices."""
+        return await self.node_proxies.records()
+
+    async def add_proxy(self, name: str, listen: str, upstream: str) -> ProxyRecord:
+        """See PeerServices."""
+        kept = await self.node_proxies.add(name, listen, upstream)
+        return ProxyRecord(kept.name, kept.listen, kept.upstream, {})
+
+    async def remove_proxy(self, name: str) -> None:
+        """See PeerServices."""
+        await self.node_proxies.remove(name)
