@@ -91,8 +91,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         "/tasks",
         writes.submit,
         Role.OPERATOR,
-        "Accept an orchestration as a task; the same id again changes nothing",
-        body={**_SUBMITTED, "id!": _TASK_ID},
+        "Accept an orchestration as a task; the same id again changes nothing, without one an id is made",
+        body={**_SUBMITTED, "id": _TASK_ID},
     ),
     _api(
         "POST",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 from aiohttp import web
@@ -25,10 +26,13 @@ HALTS = 1_000
 
 
 async def submit(context: Context, request: web.Request) -> web.StreamResponse:
-    """Accepts a document as a task; answers an id that exists with the task that has it."""
-    body = await json_body(request, ("document", "scenarios", "id"), required=("document", "id"))
-    task = task_id(body["id"])
+    """Accepts a document as a task; answers an id that exists with the task that has it.
+
+    Without an id one is made; such a request cannot be repeated safely.
+    """
+    body = await json_body(request, ("document", "scenarios", "id"), required=("document",))
     orchestration = _resolved(body)
+    task = task_id(body["id"]) if "id" in body else f"{orchestration.name}-{secrets.token_hex(4)}"
     state = context.services.state
     known = task in state.tasks or task in state.finished
     await written(context, context.services.submit(task, orchestration.to_dict()))
