@@ -96,10 +96,10 @@ class Connection(asyncio.Protocol):
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def send(self, body: bytes) -> bool:
-        """Send a frame; False if the connection is closing or the other side does not read."""
-        if self.closing:
+        """Send a frame; False if it is too large, the connection is closing, or the other side does not read."""
+        if self.closing or len(body) > limits.FRAME:
             return False
-        if len(body) > limits.FRAME or self.pending > BUFFER:
+        if self.pending > BUFFER:
             self.abort()
             return False
         self.write(SIZE.pack(len(body)) + body)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from raftchaos.consensus import codec
+from raftchaos.consensus.node import split_address
+from raftchaos.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,10 @@ def parse(body: bytes | memoryview) -> Hello:
     if not all(isinstance(number, int) for number in numbers) or not isinstance(to, str | None):
         raise ValueError("the first frame is not a hello")
     cluster, name, directory, address = map(str, texts)
+    try:
+        split_address(address)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
     return Hello(Identity(cluster, name, directory, int(fields["incarnation"]), address), int(fields["protocol"]), to)
 
 

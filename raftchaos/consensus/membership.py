@@ -159,6 +159,9 @@ class Membership(Seams):
 
     def add_learner(self, name: str, address: str, until: float) -> PeerNode:
         """Send the log to a peer that does not vote yet."""
+        present = self.extras.get(name)
+        if present is not None and present.kind == DEPARTING:
+            self.drop_extra(name)  # the same name, but another peer: nothing that the old one had is there
         node = self._node(name, address)
         if name not in self.extras:
             self._start_sending(node)

@@ -19,7 +19,7 @@ from raftchaos.consensus.connection import Connection
 from raftchaos.consensus.handshake import Complaints, Hello, Identity, Refusal
 from raftchaos.consensus.node import PeerNode, split_address
 from raftchaos.consensus.seams import PeerTransport
-from raftchaos.errors import MachineUnusable
+from raftchaos.errors import MachineUnusable, UsageError
 
 ATTEMPT: Final = 0.25  # an attempt is given up after this: the kernel repeats a lost SYN only after a second
 ATTEMPT_TLS: Final = 1.0
@@ -183,7 +183,7 @@ class TcpTransport(PeerTransport):
                 )
             async with asyncio.timeout(ATTEMPT_TLS):
                 await made.settled.wait()
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, UsageError):
             pass  # it is tried again; `refused_by` and the list of connected peers tell the user
         finally:
             if made is not None and not made.greeted:
@@ -253,7 +253,17 @@ class TcpTransport(PeerTransport):
             old.abort()
         self._connections[node.name] = connection
         self.refused_by.pop(node.name, None)
-        self._onNodeConnected(node)
+        return self._tell(self._onNodeConnected, node)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> bool:
+        """Call into Raft. What it cannot handle is the end of this replica, not of a connection."""
+        try:
+            callback(*arguments)
+        except Exception as error:
+            if self.failed is None:
+                raise
+            self.failed(error)
+            return False
         return True
 
     def _opener(self, connection: Connection, node: PeerNode) -> str:
@@ -270,14 +280,7 @@ class TcpTransport(PeerTransport):
             kind = f"{node.name} sent a message that makes no sense"
             self.complaints.closed(connection.peername, kind, str(error)[:200])
             return False
-        try:
-            self._onMessageReceived(node, message)
-        except Exception as error:
-            if self.failed is None:
-                raise
-            self.failed(error)
-            return False
-        return True
+        return self._tell(self._onMessageReceived, node, message)
 
     def ended(self, connection: Connection) -> None:
         """The connection is closed on both sides."""
@@ -291,7 +294,7 @@ class TcpTransport(PeerTransport):
         if node is not None and self._connections.get(node.name) is connection:
             del self._connections[node.name]
             if not self._closed:
-                self._onNodeDisconnected(node)
+                self._tell(self._onNodeDisconnected, node)
 
     async def _watch_connections(self) -> None:
         """Signs of life on quiet connections; those that stay silent are closed, strangers after the handshake time."""

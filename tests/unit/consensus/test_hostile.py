@@ -70,6 +70,7 @@ STRANGERS = {
     "random bytes": random.Random(4).randbytes(5_000),
     "two gibibytes announced": struct.pack(">I", 2**31) + b"x" * 100,
     "a hello without a name": hello(name=None),
+    "a hello without an address": hello(address="somewhere"),
     "a list": handshake.SIZE.pack(3) + b"\x92\x01\x02",
     "nothing at all": b"",
     "half a frame": b"\x00\x00\x00\x40abc",

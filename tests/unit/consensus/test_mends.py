@@ -458,6 +458,18 @@ def test_the_leader_tells_a_removed_peer_and_then_lets_go(clock: VirtualClock) -
     assert raft.receivers() == [A]
 
 
+def test_a_name_that_is_given_again_starts_from_nothing(clock: VirtualClock) -> None:
+    raft, transport, _ = leading(clock)
+    index = raft.change_members({"a": "a:1", "b": "b:1"})
+    raft.doTick(0)
+    for name in ("a", "c"):
+        tell(raft, name, agreed(raft, index, prev=3))
+    assert raft.extras["c"].kind == "departing"
+    node = raft.add_learner("c", "c:2", clock.now + 5)
+    assert raft.match_index[node] == 0  # the new c has nothing of what the old one had
+    assert transport.nodes["c"].address == "c:2"
+
+
 def test_a_learner_has_no_vote_until_it_is_a_member(clock: VirtualClock) -> None:
     raft, transport, _ = leading(clock)
     node = raft.add_learner("d", "d:1", clock.now + 5)

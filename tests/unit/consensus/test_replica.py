@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -354,6 +355,52 @@ async def test_closing_answers_everyone_who_waits(cluster: RealCluster) -> None:
     with pytest.raises(NoQuorum):
         await left.propose("w:2", b"x")
     assert not left.send(left.name, {})
+
+
+async def test_a_message_that_is_too_large_is_not_sent(cluster: RealCluster) -> None:
+    await cluster.grow("a", "b")
+    leader = await cluster.leader()
+    (name,) = cluster.followers()
+    assert not leader.send(name, {"x": b"x" * limits.FRAME})
+    assert leader.send(name, {"x": b"x" * 100_000})
+    assert leader.status().quorum.reachable == ("a", "b")
+
+
+WRITER = """
+import asyncio, pathlib, sys
+sys.path.insert(0, sys.argv[2])
+from support import RealCluster
+
+async def main():
+    cluster = RealCluster(pathlib.Path(sys.argv[1]), entries_before_snapshot=200)
+    cluster.addresses["a"] = "127.0.0.1:0"
+    replica = await cluster.found("a")
+    for i in range(1_000_000):
+        await replica.propose(f"w:{i}", b"%d" % i, timeout=10)
+        print(i, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_sigkill_loses_nothing_that_was_acknowledged(cluster: RealCluster) -> None:
+    for round_number in range(3):
+        root = cluster.root / str(round_number)
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WRITER, str(root), str(Path(__file__).parent), stdout=asyncio.subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        for _ in range(300 + 77 * round_number):
+            acknowledged = int(await writer.stdout.readline())
+        writer.kill()
+        rest = (await writer.stdout.read()).split(b"\n")[:-1]
+        acknowledged = int(rest[-1]) if rest else acknowledged
+        await writer.wait()
+        again = RealCluster(root)
+        await again.restart("a")
+        await again.leader()
+        assert again.machines["a"].commands[: acknowledged + 1] == [str(i) for i in range(acknowledged + 1)]
+        await again.close()
 
 
 async def test_a_handler_that_raises_disturbs_nobody(cluster: RealCluster) -> None:
