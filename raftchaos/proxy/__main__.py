@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import importlib.util
+import json
 import logging
 import os
 import resource
@@ -18,6 +19,7 @@ from raftchaos import limits
 from raftchaos.clock import SystemClock
 from raftchaos.errors import RaftchaosError
 from raftchaos.proxy.dataplane import DataPlane
+from raftchaos.proxy.guard import guard_reaper
 from raftchaos.proxy.server import ControlServer
 
 
@@ -28,27 +30,39 @@ def main() -> int:
     parser.add_argument(
         "--orphan-seconds", type=float, default=limits.PROXY_ORPHAN, help="end after this long without a main"
     )
+    parser.add_argument("--reaper-command", default="[]", help="what starts a reaper, as a JSON list")
+    parser.add_argument("--reaper-lock", type=Path, help="the file that a standing reaper has locked")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     prepare_process()
     try:
         with asyncio.Runner(loop_factory=event_loop) as runner:
-            runner.run(serve(arguments.socket, arguments.orphan_seconds))
+            runner.run(serve(arguments))
     except RaftchaosError as error:
         logging.getLogger("raftchaos.proxy").error("%s", error)
         return error.spec.exit_code
     return 0
 
 
-async def serve(path: Path, orphan: float) -> None:
+async def serve(arguments: argparse.Namespace) -> None:
     """The control server and the data plane, until SIGTERM, `shutdown`, or nobody has been its main for long."""
-    server = ControlServer(DataPlane(SystemClock()), path, orphan=orphan)
+    plane = DataPlane(SystemClock())
+    server = ControlServer(plane, arguments.socket, orphan=arguments.orphan_seconds)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
     gc.collect()
     gc.freeze()  # what is there now stays; it need not be looked at again
-    await server.run()
+    command = json.loads(arguments.reaper_command)
+    if not command or arguments.reaper_lock is None:
+        await server.run()
+        return
+    async with asyncio.TaskGroup() as group:
+        guard = group.create_task(guard_reaper(plane.table, command, arguments.reaper_lock))
+        try:
+            await server.run()
+        finally:
+            guard.cancel()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:

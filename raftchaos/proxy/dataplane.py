@@ -14,6 +14,7 @@ from raftchaos.proxy.commands import Command
 from raftchaos.proxy.delayline import Budget
 from raftchaos.proxy.engine import Engine, Stats
 from raftchaos.proxy.faults import FAULTS
+from raftchaos.proxy.listeners import listen_address
 from raftchaos.proxy.relay import Relay, reset_on_close
 from raftchaos.proxy.specs import FaultSpec, ProxySpec, split_address
 from raftchaos.proxy.table import Effects, FaultTable
@@ -171,9 +172,3 @@ class DataPlane:
         if self.table.runs():
             left = self.table.lease_end - now
             self._lease_timer = asyncio.get_running_loop().call_later(left, self._watch_lease)
-
-
-def listen_address(sock: socket.socket) -> str:
-    """`HOST:PORT` of a bound socket, IPv6 in brackets."""
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
