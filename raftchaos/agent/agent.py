@@ -45,7 +45,6 @@ class Agent:
         halts: LocalHalts,
         request_ids: RequestIds,
         clock: Clock,
-        meter: Meter | None = None,
     ) -> None:
         """`state` gives the newest applied state."""
         self._name = name
@@ -57,7 +56,8 @@ class Agent:
         self._executor = executor
         self._halts = halts
         self._clock = clock
-        self._meter: Meter = meter or NullMeter()
+        self.meter: Meter = NullMeter()
+        """Counts injections and effects; the composition root sets the real one."""
         self._words = Words(replicated, request_ids, clock)
         self._runs: dict[RunId, LocalRun] = {}
         self._grants: dict[RunId, int] = {}
@@ -240,7 +240,7 @@ class Agent:
             local.phase, local.started = Phase.ON, self._clock.boot()
             log.info("injected run=%s targets=%s", local.id, ",".join(local.targets))
             for fault, _ in self._executor.uses(str(local.id)):
-                self._meter.fault_injected(fault)
+                self.meter.fault_injected(fault)
         self.wake()
 
     def _permit(self, local: LocalRun) -> float:
@@ -289,7 +289,7 @@ class Agent:
         step, _ = self._step_of(local.id)
         for index, fault in enumerate(step.faults if step is not None else ()):
             if index < len(touched):
-                self._meter.fault_effect(fault.type, touched[index])
+                self.meter.fault_effect(fault.type, touched[index])
 
     # ---- words
 
