@@ -11,6 +11,7 @@ from raftchaos.core.draft import Draft
 from raftchaos.core.progress import Progress, slots
 from raftchaos.core.verdict import Conclusion, conclude
 from raftchaos.model.events import EventType
+from raftchaos.model.resolved import ResolvedOrchestration
 from raftchaos.model.runs import RunStatus
 from raftchaos.model.tasks import Task, TaskStatus
 
@@ -23,12 +24,12 @@ def submit_task(draft: Draft, command: commands.SubmitTask) -> Answer:
     wrong = admission.bad_task_id(command.id)
     if wrong:
         return answers.refuse(answers.USAGE, wrong)
-    known = _known(draft, command.id)
-    if known is not None:
-        return known
     orchestration = admission.parse(command.orchestration)
     if isinstance(orchestration, str):
         return answers.refuse(answers.USAGE, orchestration)
+    known = _known(draft, command.id, orchestration)
+    if known is not None:
+        return known
     admitted = admission.admit(draft.base, command.id, orchestration, draft.context.wall_ms)
     task = admitted.accepted
     if task is None:
@@ -161,22 +162,36 @@ def _forget_oldest(draft: Draft) -> None:
         draft.forgotten.drop(next(iter(draft.forgotten)))
 
 
-def _known(draft: Draft, task_id: str) -> Answer | None:
-    """The answer about a task that exists or existed; None for an id that was never seen."""
+def _known(draft: Draft, task_id: str, wanted: ResolvedOrchestration | None = None) -> Answer | None:
+    """The answer about a task that exists or existed; None for an id that was never seen.
+
+    A `wanted` orchestration must be the one of the task."""
     task = draft.tasks.get(task_id)
     if task is not None:
+        if wanted is not None and history.fingerprint(task.orchestration) != history.fingerprint(wanted):
+            return _other_orchestration(task_id, task.orchestration.name)
         return answers.ok(task=task.id, status=str(task.status), existing=True)
     data = draft.finished.get(task_id)
     if data is not None:
         summary = history.load(data)
+        if wanted is not None and summary["fingerprint"] != history.fingerprint(wanted):
+            return _other_orchestration(task_id, summary["name"])
         return answers.ok(task=task_id, status=summary["status"], verdict=summary["verdict"], existing=True)
     if history.hash_of(task_id) in draft.forgotten:
         return answers.refuse(
-            answers.REFUSED,
+            answers.CONFLICT,
             f"the task {task_id} ended long ago and left the history",
             hint="submit it with another id to run it again",
         )
     return None
+
+
+def _other_orchestration(task_id: str, name: str) -> Answer:
+    return answers.refuse(
+        answers.CONFLICT,
+        f"the id {task_id} belongs to another submit, of the orchestration {answers.clip(name, limits.NAME)!r}",
+        hint="submit it with another id",
+    )
 
 
 def _no_task(task_id: str) -> Answer:

@@ -17,6 +17,7 @@ from raftchaos import limits
 from raftchaos.core.answers import clip
 from raftchaos.core.progress import Progress
 from raftchaos.core.verdict import Conclusion
+from raftchaos.model.resolved import ResolvedOrchestration
 from raftchaos.model.runs import ANY_NODE, Effect, Run, RunStatus
 
 VERSION: Final = 1
@@ -50,6 +51,7 @@ def summarize(progress: Progress, end: Conclusion, ended_ms: int) -> bytes:
         "status": str(end.status),
         "verdict": str(end.verdict),
         "reason": clip(end.reason, limits.REASON),
+        "fingerprint": fingerprint(task.orchestration),
         "submittedMs": task.submitted_ms,
         "startedMs": task.started_ms,
         "endedMs": ended_ms,
@@ -70,9 +72,9 @@ def load(data: bytes) -> dict[str, Any]:
     """A finished task as plain data. Raises ValueError if the bytes are no summary.
 
     Keys: id, name, mode, status, verdict, reason, submittedMs, startedMs, endedMs, maxNodes, targets (names in order;
-    fewer if `shed` says so), steps ([{name, faults, status, effects}]), nodes ({name: {outcome, reason, runs, touched,
-    effects}}), outcomes ({outcome: how many nodes}), runs ([{id, node, status, reason, grantedMs, activeMs, endedMs,
-    effects}]), shed (what was left out for its size), nodesOmitted.
+    fewer if `shed` says so), steps ([{index, name, faults, status, effects}]), nodes ({name: {outcome, reason, runs,
+    touched, effects}}), outcomes ({outcome: how many nodes}), runs ([{id, node, status, reason, grantedMs, activeMs,
+    endedMs, effects}]), shed (what was left out for its size), nodesOmitted, fingerprint (of its orchestration).
     """
     try:
         summary = msgpack.unpackb(data)
@@ -97,11 +99,23 @@ def hash_of(task_id: str) -> bytes:
     return hashlib.sha256(task_id.encode()).digest()[:8]
 
 
+def fingerprint(orchestration: ResolvedOrchestration) -> bytes:
+    """The same for equal orchestrations, whatever the order in which their parts were written."""
+    return hashlib.sha256(msgpack.packb(_sorted(orchestration.to_dict()))).digest()[:8]
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [[key, _sorted(value[key])] for key in sorted(value)]
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _step(progress: Progress, index: int) -> dict[str, Any]:
     step = progress.task.orchestration.steps[index]
     runs = [run for run in progress.runs if run.id.step == index]
     effects = [_sum([run.effects[place] for run in runs if place < len(run.effects)]) for place in _places(step.faults)]
     return {
+        "index": index,
         "name": step.name,
         "faults": [fault.type for fault in step.faults],
         "status": worst(runs),

@@ -9,7 +9,7 @@ from typing import Any
 from raftchaos.core import answers, snapshot
 from raftchaos.core.answers import Answer
 from raftchaos.core.apply import Applied, apply
-from raftchaos.core.commands import Command, RemoveNode, UnknownCommand, decode
+from raftchaos.core.commands import Command, RemoveNode, SubmitTask, UnknownCommand, decode
 from raftchaos.core.draft import Context
 from raftchaos.core.events import EventLog
 from raftchaos.core.interfaces import Entry
@@ -50,9 +50,6 @@ class ReplicatedState:
             # Contained in the snapshot already.
             missing = answers.refuse(answers.OUTCOME_UNKNOWN, f"the entry {entry.index} was applied before")
             return missing if known is None else {**known, "repeated": True}
-        if known is not None:
-            self.applied_index = entry.index
-            return {**known, "repeated": True}
         try:
             command = decode(entry.command)
         except UnknownCommand as error:
@@ -61,6 +58,9 @@ class ReplicatedState:
         except UsageError as error:
             self.applied_index = entry.index
             return answers.refuse(answers.USAGE, str(error))
+        if known is not None and not _judges_itself(command, known):
+            self.applied_index = entry.index
+            return {**known, "repeated": True}
         return self._apply(entry, command)
 
     def snapshot(self) -> bytes:
@@ -102,6 +102,12 @@ class ReplicatedState:
         result: dict[str, Any] = applied.result
         if isinstance(command, RemoveNode) and result["ok"]:
             self._requests.forget_node(command.name)
-        self._requests.remember(entry.request_id, result)
+        if not self._requests.holds(entry.request_id):
+            self._requests.remember(entry.request_id, result)
         self.defects.extend(self.events.add(applied.events))
         return result
+
+
+def _judges_itself(command: Command, known: Answer) -> bool:
+    """An accepted submit is known by its task, which also tells whether the repeat brings the same orchestration."""
+    return isinstance(command, SubmitTask) and bool(known["ok"])

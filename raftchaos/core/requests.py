@@ -36,6 +36,10 @@ class RequestWindow:
             data = self._older.get(request_id)
         return None if data is None else dict(msgpack.unpackb(data))
 
+    def holds(self, request_id: str) -> bool:
+        """Whether the result of a request is still remembered."""
+        return request_id in self._younger or request_id in self._older
+
     def remember(self, request_id: str, result: dict[str, Any]) -> None:
         """Keep the result of a new request. An empty id is never remembered."""
         if not request_id:

@@ -210,10 +210,13 @@ def test_proxies_are_told_by_the_registered_start_only() -> None:
 def test_a_submit_is_answered_with_the_task_that_has_the_id() -> None:
     world = World(1)
     world.accept("t", orchestration())
-    assert world.do(c.SubmitTask("t", orchestration("sequential").to_dict()))["existing"]
+    assert world.submit("t", orchestration())["existing"]
+    refused(world.submit("t", orchestration("sequential")), "conflict", "another submit")
     world.finish("t")
-    again = world.do(c.SubmitTask("t", orchestration().to_dict()))
+    again = world.submit("t", orchestration())
     assert (again["ok"], again["status"], again["verdict"]) == (True, "completed", "passed")
+    refused(world.submit("t", orchestration("sequential")), "conflict", "another submit")
+    assert len(world.state.finished) == 1
 
 
 def test_a_task_that_left_the_history_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +227,7 @@ def test_a_task_that_left_the_history_is_not_run_again(monkeypatch: pytest.Monke
         world.finish(name)
     assert list(world.state.finished) == ["b", "c"]
     assert list(world.state.forgotten) == [hash_of("a")]
-    refused(world.do(c.SubmitTask("a", orchestration().to_dict())), "refused", "left the history")
+    refused(world.do(c.SubmitTask("a", orchestration().to_dict())), "conflict", "left the history")
 
 
 @pytest.mark.parametrize("task", ["", "a/b", "-x", "a" * (limits.TASK_ID + 1), "a b", "*"])

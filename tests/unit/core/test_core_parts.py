@@ -141,6 +141,7 @@ def test_a_small_task_is_remembered_whole() -> None:
     assert summary["shed"] == []
     assert summary["targets"] == ["n0000000", "n0000001"]
     assert summary["steps"][0] == {
+        "index": 0,
         "name": "step 0",
         "faults": ["latency"],
         "status": "failed",

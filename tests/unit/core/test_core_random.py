@@ -279,6 +279,7 @@ def an_action(life: ClusterLife, rng: random.Random) -> None:
 def test_a_random_life_ends_well(seed: int) -> None:
     rng = random.Random(seed)
     life = ClusterLife()
+    life.submit(a_document(rng))
     for _ in range(80):
         an_action(life, rng)
     life.teardown()
