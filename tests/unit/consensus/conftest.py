@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import RealCluster, TwinCluster
+from consensus_support import RealCluster, TwinCluster
 
 
 @pytest.fixture

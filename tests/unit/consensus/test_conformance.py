@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support import RealCluster, TwinCluster, eventually
+from consensus_support import RealCluster, TwinCluster, eventually
 
 from raftchaos import limits
 from raftchaos.errors import Busy, Conflict, NoQuorum, NotFound, Refused

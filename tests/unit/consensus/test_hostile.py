@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 import pytest
-from support import RealCluster, eventually
+from consensus_support import RealCluster, eventually
 
 from raftchaos import limits
 from raftchaos.consensus import handshake

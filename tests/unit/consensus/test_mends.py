@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from virtual import VirtualClock, append, command, founded, one_raft, tell, virtual_time
+from consensus_virtual import VirtualClock, append, command, founded, one_raft, tell, virtual_time
 
 from raftchaos.consensus.entries import NOOP, encode_members
 from raftchaos.consensus.node import PeerNode

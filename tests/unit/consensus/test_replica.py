@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Machine, RealCluster, eventually, free_port
+from consensus_support import Machine, RealCluster, eventually, free_port
 
 from raftchaos import limits
 from raftchaos.consensus.node import PeerNode
@@ -369,7 +369,7 @@ async def test_a_message_that_is_too_large_is_not_sent(cluster: RealCluster) -> 
 WRITER = """
 import asyncio, pathlib, sys
 sys.path.insert(0, sys.argv[2])
-from support import RealCluster
+from consensus_support import RealCluster
 
 async def main():
     cluster = RealCluster(pathlib.Path(sys.argv[1]), entries_before_snapshot=200)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from virtual import VirtualClock, VirtualCluster, command, virtual_time
+from consensus_virtual import VirtualClock, VirtualCluster, command, virtual_time
 
 from raftchaos.consensus.seams import LEADER
 

@@ -10,7 +10,7 @@ import pysyncobj.journal
 import pysyncobj.pickle
 import pysyncobj.syncobj
 import pytest
-from virtual import one_raft, virtual_time
+from consensus_virtual import one_raft, virtual_time
 
 from raftchaos.consensus import codec, seams
 from raftchaos.consensus.node import PeerNode, split_address

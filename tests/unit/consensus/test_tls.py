@@ -6,15 +6,13 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from support import RealCluster
+from consensus_support import RealCluster
 
 from raftchaos.consensus.node import split_address
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="install openssl")
 
 
 def make_certificate(key: Path, certificate: Path) -> None:
@@ -25,7 +23,8 @@ def make_certificate(key: Path, certificate: Path) -> None:
 
 
 @pytest.fixture
-async def secure(tmp_path: Path) -> AsyncIterator[RealCluster]:
+async def secure(tmp_path: Path, require: Callable[[bool, str], None]) -> AsyncIterator[RealCluster]:
+    require(shutil.which("openssl") is not None, "openssl")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     make_certificate(key, certificate)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate))
