@@ -10,7 +10,7 @@ from raftchaos import limits
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.clock import Clock
 from raftchaos.core.commands import Command, LeaderStarted, encode
-from raftchaos.core.interfaces import ReplicaStatus, ReplicatedLog
+from raftchaos.core.interfaces import Meter, NullMeter, ReplicaStatus, ReplicatedLog
 from raftchaos.core.leader_leases import LeaderLeases, Ping, WaitingPing
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.state import ClusterState
@@ -23,6 +23,7 @@ PING_FIELDS = {
     "applied": int,
     "newest_pong": int,
     "unwell": list,
+    "recovering": list,
 }
 
 Planner = Callable[[ClusterState, int], list[Command]]
@@ -36,25 +37,17 @@ class _Reign:
         self.term = term
         self.leases = LeaderLeases(term, now)
         self.announced = False  # LeaderStarted is in the log
-        self.proposed: dict[bytes, float] = {}  # changes of nodes' status under way, and when they were proposed
-        self.batch: _Batch | None = None
+        self.proposed: dict[bytes, float] = {}  # what this leader has proposed a moment ago, and when
+        self.batch_index = 0  # the last entry of the planner's newest batch
+        self.batch_at = float("-inf")
 
+    def planner_waits(self, now: float, applied_index: int) -> bool:
+        """Whether the planner's newest batch is still under way: what it would say now, it would say twice."""
+        return applied_index < self.batch_index and now - self.batch_at < limits.PROPOSAL_PATIENCE
 
-class _Batch:
-    """Commands of the planner that were proposed and have perhaps not been applied yet."""
-
-    def __init__(self, now: float, last_index: int, state: ClusterState) -> None:
-        self._proposed_at = now
-        self._last_index = last_index
-        self._state = state
-
-    def over(self, now: float, applied_index: int, state: ClusterState) -> bool:
-        """Whether the planner may look again: the batch has been applied and changed something, or time has passed.
-
-        A batch that changed nothing was refused; asking for the same again at once would only fill the log.
-        """
-        applied = applied_index >= self._last_index and state is not self._state
-        return applied or now - self._proposed_at >= limits.PROPOSAL_PATIENCE
+    def forget_old(self, now: float) -> None:
+        """Commands that were proposed long enough ago may be proposed again."""
+        self.proposed = {data: at for data, at in self.proposed.items() if now - at < limits.PROPOSAL_PATIENCE}
 
 
 class Leader:
@@ -74,6 +67,7 @@ class Leader:
         state: Callable[[], ClusterState],
         request_ids: RequestIds,
         plan: Planner,
+        meter: Meter | None = None,
     ) -> None:
         """`state` gives the newest applied state."""
         self._log = log
@@ -82,6 +76,7 @@ class Leader:
         self._state = state
         self._request_ids = request_ids
         self._plan = plan
+        self._meter: Meter = meter or NullMeter()
         self._reign: _Reign | None = None
         self._wake = asyncio.Event()
         self._round_wanted = asyncio.Event()
@@ -136,6 +131,7 @@ class Leader:
             applied=message["applied"],
             newest_pong=message["newest_pong"],
             unwell=message["unwell"],
+            recovering=message["recovering"],
         )
         reign.leases.on_ping(self._clock.boot(), ping, self._state().nodes.get(sender))
         if reign.leases.has_waiting:
@@ -169,6 +165,7 @@ class Leader:
                 "commit": commit_index,
                 "incarnation": ping.incarnation,
             }
+            self._meter.heartbeat(ping.name)
             self._log.send(ping.name, pong)  # a pong that is lost is made good by the next one
 
     # ---- commands -----------------------------------------------------------------------------------------------
@@ -194,28 +191,28 @@ class Leader:
             announcement = encode(LeaderStarted(reign.term, status.name))
             reign.announced = status.leader_ready and self._propose(announcement, reign.term)
         elif self._may_act(reign):
-            self._change_nodes(reign, now)
+            reign.forget_old(now)
+            self._propose_due(reign, now, reign.leases.due(now, self._state()))
             self._plan_next(reign, now, status)
             if reign.leases.has_waiting:
                 self._round_wanted.set()
 
-    def _change_nodes(self, reign: _Reign, now: float) -> None:
-        due = [encode(command) for command in reign.leases.due(now, self._state())]
-        reign.proposed = {command: at for command, at in reign.proposed.items() if command in due}
-        for command in due:
-            if now - reign.proposed.get(command, float("-inf")) < limits.PROPOSAL_PATIENCE:
-                continue
-            if self._propose(command, reign.term):
-                reign.proposed[command] = now
-
     def _plan_next(self, reign: _Reign, now: float, status: ReplicaStatus) -> None:
-        state = self._state()
-        if reign.batch is not None and not reign.batch.over(now, status.applied_index, state):
+        if reign.planner_waits(now, status.applied_index):
             return
-        reign.batch = None
-        commands = self._plan(state, int(self._clock.wall() * 1000))
-        for command in commands:
-            if not self._propose(encode(command), reign.term):
-                break  # deposed, or too many proposals are under way: the rest is planned again from a newer state
-        if commands:
-            reign.batch = _Batch(now, self._log.status().last_index, state)
+        if self._propose_due(reign, now, self._plan(self._state(), int(self._clock.wall() * 1000))):
+            reign.batch_index, reign.batch_at = self._log.status().last_index, now
+
+    def _propose_due(self, reign: _Reign, now: float, commands: list[Command]) -> bool:
+        """Proposes what is due; returns whether anything was. What was proposed a moment ago is left out: it is under
+        way, or was refused, and asking for the same again at once would only fill the log.
+        """
+        proposed = False
+        for data in map(encode, commands):
+            if data in reign.proposed:
+                continue
+            if not self._propose(data, reign.term):
+                break  # deposed, or too many proposals are under way: the rest is due again at the next look
+            reign.proposed[data] = now
+            proposed = True
+        return proposed

@@ -44,8 +44,11 @@ class LeaseKeeper:
         incarnation: int,
         directory: str,
         health: Callable[[], Sequence[str]],
+        recovering: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`state` gives the newest applied state; `health` says in plain words why this node is not well, if so."""
+        """`state` gives the newest applied state. `health` says in plain words why this node is not well, if so;
+        `recovering` names the runs whose recovery has failed so far and is being tried again.
+        """
         self.lease = NodeLease()
         self._log = log
         self._clock = clock
@@ -54,6 +57,7 @@ class LeaseKeeper:
         self._incarnation = incarnation
         self._directory = directory
         self._health = health
+        self._recovering = recovering
         self._listeners: list[LeaseListener] = []
         self._wake = asyncio.Event()
         self._pinged: str | None = None  # the leader that the last ping was meant for
@@ -108,7 +112,8 @@ class LeaseKeeper:
             "directory": self._directory,
             "applied": self._log.status().applied_index,
             "newest_pong": self.lease.newest_pong,
-            "unwell": [reason[: limits.REASON] for reason in self._health()][: limits.UNWELL_REASONS],
+            "unwell": [reason[: limits.UNWELL_REASON] for reason in self._health()][: limits.UNWELL_REASONS],
+            "recovering": list(self._recovering())[: limits.RUNS_RECOVERING],
         }
         self._unsent = not self._log.send(leader, ping)
 

@@ -71,7 +71,7 @@ class Registration:
             if now.proxies != told:
                 result = await self._propose(UpdateProxies(now.name, now.incarnation, now.proxies))
                 if not result.get("ok"):  # the node was removed meanwhile: nobody asks for its proxies any more
-                    LOGGER.warning("the registry did not take the proxies of %s: %s", now.name, result.get("message"))
+                    LOGGER.warning("the registry did not take the proxies of %s: %s", now.name, result.get("error"))
                 told = now.proxies
                 continue
             await self._look.wait()

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from raftchaos import limits
+from raftchaos.core.answers import clip
 from raftchaos.core.commands import Command, NodeActive, NodeDegraded, NodeFailed
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import Node, NodeStatus
@@ -52,6 +53,8 @@ class Ping(NamedTuple):
     newest_pong: int
     unwell: Sequence[str] = ()
     """Why it is not well, in plain words; empty if it is."""
+    recovering: Sequence[str] = ()
+    """Ids of the runs whose recovery has failed so far and is being tried again."""
 
 
 class WaitingPing(NamedTuple):
@@ -81,6 +84,7 @@ class _Watch:
     """It is failed and a ping has shown that it knows."""
     heard: bool = False
     unwell: tuple[str, ...] = ()
+    recovering: frozenset[str] = frozenset()
     health_at: float = float("-inf")
     """When its health was last told to the cluster."""
 
@@ -118,7 +122,8 @@ class LeaderLeases:
         watch = self._watches[node.name] = self._watch(now, node)
         self._note_progress(now, watch, ping, node)
         watch.heard = True
-        watch.unwell = tuple(sorted(set(ping.unwell)))[: limits.UNWELL_REASONS]
+        watch.unwell = _reasons(ping.unwell)
+        watch.recovering = frozenset(ping.recovering)
         if not watch.stalled:
             watch.answerable = now
         if node.status is NodeStatus.FAILED:
@@ -191,10 +196,19 @@ class LeaderLeases:
             watch.stalled = True
 
     def _find_overdue(self, now: float) -> None:
-        """A node that pings but does not end its runs hangs: its lease must end for the cluster to go on."""
+        """A node that pings but does not end its runs hangs: its lease must end for the cluster to go on.
+
+        A node that says that it is still recovering does not hang: it is given the time to say that it cannot. If it
+        were failed before, its run would count as interrupted while its fault is on.
+        """
         for run, since in self._live.values():
             watch = self._watches.get(run.node)
-            if watch is not None and now - since > run.duration_seconds + limits.RUN_OVERDUE:
+            if watch is None:
+                continue
+            patience = limits.RUN_OVERDUE
+            if str(run.id) in watch.recovering:
+                patience += limits.RECOVERY_GIVE_UP
+            if now - since > run.duration_seconds + patience:
                 watch.stalled = True
 
     def _may_answer(self, ping: WaitingPing, node: Node | None) -> bool:
@@ -217,3 +231,8 @@ class LeaderLeases:
             watch.health_at = now
             return NodeDegraded(self.term, node.name, node.incarnation, list(watch.unwell))
         return None
+
+
+def _reasons(unwell: Sequence[str]) -> tuple[str, ...]:
+    """The reasons as the state keeps them, so that the two can be compared."""
+    return tuple(sorted({clip(reason, limits.UNWELL_REASON) for reason in unwell}))[: limits.UNWELL_REASONS]

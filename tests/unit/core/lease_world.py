@@ -8,17 +8,18 @@ node's lease is over and its time to revert has passed, and that a lease is not 
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 import random
 from collections.abc import Callable
 
 from raftchaos import limits
-from raftchaos.core.commands import Command, LeaderStarted, NodeActive, NodeFailed, RegisterNode
+from raftchaos.core.apply import Context
+from raftchaos.core.apply import apply as core_apply
+from raftchaos.core.commands import Command, LeaderStarted, NodeFailed, RegisterNode
 from raftchaos.core.leader_leases import LeaderLeases, Ping, WaitingPing
 from raftchaos.core.node_lease import LeaseChange, NodeLease
 from raftchaos.core.state import ClusterState
-from raftchaos.model.nodes import Node, NodeStatus
+from raftchaos.model.nodes import NodeStatus
 
 NODE = "n1"
 LATE = 0.05  # seconds that a check may be late by
@@ -29,23 +30,13 @@ class Broken(AssertionError):
 
 
 def apply(state: ClusterState, command: Command, index: int) -> ClusterState:
-    """What the lease needs of the real `apply`: terms, registration, failure and return."""
-    if isinstance(command, LeaderStarted):
-        return state.with_(term=max(state.term, command.term))
-    node = state.nodes.get(NODE)
-    if isinstance(command, RegisterNode):
-        if node is not None and node.incarnation >= command.incarnation:
-            return state
-        return state.with_(nodes={NODE: Node(NODE, command.incarnation, command.directory, "", "")})
-    assert isinstance(command, (NodeFailed, NodeActive))
-    if command.term < state.term or node is None or node.incarnation != command.incarnation:
-        return state
-    failed = node.status is NodeStatus.FAILED
-    if isinstance(command, NodeFailed) and not failed:
-        node = dataclasses.replace(node, status=NodeStatus.FAILED, failed_index=index)
-    elif isinstance(command, NodeActive) and failed:
-        node = dataclasses.replace(node, status=NodeStatus.ACTIVE)
-    return state.with_(nodes={NODE: node})
+    """The state after a command of the log."""
+    return core_apply(state, command, Context(index, 0, state.term)).state
+
+
+def failed(state: ClusterState) -> bool:
+    """Whether the node counts as failed."""
+    return NODE in state.nodes and state.nodes[NODE].status is NodeStatus.FAILED
 
 
 class Machine:
@@ -149,7 +140,7 @@ class World:
             return
         peer.term, peer.proposed = term, set()
         peer.leases = self.leases_class(term, self.clock(peer))
-        self.propose(peer, LeaderStarted(term, ""))
+        self.propose(peer, LeaderStarted(term, f"leader-{self.peers.index(peer)}"))
 
     def propose(self, peer: LeadingPeer, command: Command) -> None:
         if command in peer.proposed:
@@ -174,7 +165,7 @@ class World:
         self.log.append(command)
         before = self.truth
         self.truth = apply(self.truth, command, len(self.log))
-        if isinstance(command, NodeFailed) and self.truth is not before:
+        if isinstance(command, NodeFailed) and failed(self.truth) and not failed(before):
             self.failures += 1
             self.check_failure(command)
         for machine in (self.node, *self.peers):

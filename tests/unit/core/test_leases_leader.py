@@ -206,6 +206,19 @@ def test_a_run_that_stands_long_past_its_duration_stops_its_node(status: RunStat
     assert leader.due(155.2) == [NodeFailed(TERM, "n1", 3)]
 
 
+def test_a_node_that_still_recovers_is_given_the_time_to_give_up() -> None:
+    leader = Leader()
+    run = Run(FIRST, RunStatus.ACTIVE, "n1", incarnation=3, duration_seconds=30)
+    leader.state = cluster(node(), runs=(run,))
+    now = 100.0
+    while now <= 100 + 30 + limits.RECOVERY_GIVE_UP + limits.RUN_OVERDUE:
+        assert leader.ping(now, recovering=[str(FIRST)]) is PingVerdict.WAITING
+        assert leader.due(now) == []
+        now += 0.5
+    leader.due(now)
+    assert leader.ping(now, recovering=[str(FIRST)]) is PingVerdict.STALLED
+
+
 def test_the_time_of_a_run_counts_from_when_this_leader_first_saw_it_live() -> None:
     leader = Leader()
     for status, at in ((RunStatus.GRANTED, 110.0), (RunStatus.ACTIVE, 120.0)):
@@ -240,6 +253,15 @@ def test_health_becomes_a_command_when_it_changes_and_not_faster_than_it_settles
     assert leader.ping(101.0) is PingVerdict.WAITING  # degraded nodes keep their lease
     assert leader.due(101.1) == []
     assert leader.due(102.7) == [NodeDegraded(TERM, "n1", 3, [])]
+
+
+def test_a_long_reason_is_compared_as_the_state_keeps_it() -> None:
+    leader = Leader()
+    leader.ping(101.0, unwell=["é" * 200])
+    (command,) = leader.due(101.1)
+    leader.state = cluster(node(status=NodeStatus.DEGRADED, reasons=tuple(command.reasons)))
+    leader.ping(104.0, unwell=["é" * 200])
+    assert leader.due(104.1) == []
 
 
 def test_a_leader_that_has_not_heard_a_node_says_nothing_of_its_health() -> None:

@@ -59,7 +59,7 @@ class Unelected(LeaderLeases):
 
 
 def finds(**classes: type) -> bool:
-    for seed in range(200):
+    for seed in range(100):
         try:
             troubled(seed, **classes)
         except Broken:
