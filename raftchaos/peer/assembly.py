@@ -33,7 +33,8 @@ from raftchaos.peer.services import Services
 from raftchaos.peer.vitals import Vitals
 from raftchaos.proxy.control import control_socket_path
 from raftchaos.proxy.process import ProxyProcess
-from raftchaos.telemetry.metrics import Metrics
+from raftchaos.telemetry.live_events import LiveEvents
+from raftchaos.telemetry.metrics import Counts, Metrics
 
 LOGGER = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Assembly:
         name, data = settings.name, settings.data_dir
         incarnation, directory = identity.incarnation, identity.directory
         request_ids = RequestIds(name, incarnation)
+        self.counts = Counts()
+        self.live_events = LiveEvents(self.counts)
         mailbox = Mailbox(replica)
         self.proxy = ProxyProcess(control_socket_path(data, "proxy"), clock, on_ready=lambda ready: self.agent.wake())
         self.reaper = ReaperProcess(data, clock, on_change=lambda: self.agent.wake())
@@ -103,6 +106,7 @@ class Assembly:
             request_ids=request_ids,
             clock=clock,
         )
+        self.agent.meter = self.counts
         self.proxies = NodeProxies(
             data, control=self.proxy, in_use=self.agent.uses_target, on_change=self.registration.proxies_changed
         )
@@ -113,6 +117,7 @@ class Assembly:
             state=lambda: machine.state,
             request_ids=request_ids,
             plan=plan,
+            meter=self.counts,
         )
         self.membership = Membership(log=replica, mailbox=mailbox, state=lambda: machine.state, request_ids=request_ids)
         self.vitals = Vitals(
@@ -140,7 +145,7 @@ class Assembly:
             request_ids=request_ids,
             exposition=lambda: self.metrics.text(),
         )
-        self.metrics = Metrics(services, clock, self.vitals.processes())
+        self.metrics = Metrics(services, clock, self.vitals.processes(), self.counts)
         self.api = ApiServer(services, clock)
         self._connect()
 
@@ -148,7 +153,7 @@ class Assembly:
         """Who is told of what."""
         for listener in (ProxyLease(self.proxy), self.reaper, self.agent):
             self.keeper.add_listener(listener)
-        self.replica.meter = self.metrics
+        self.replica.meter = self.counts
         self.replica.on_applied(self._on_applied)
         self.machine.events.subscribe(self._on_event)
 
@@ -176,7 +181,7 @@ class Assembly:
 
     def _on_event(self, event: Event) -> None:
         if self.replica.status().ready:  # what a start replays was counted when it happened
-            self.metrics.event(event.type)
+            self.live_events.on_event(event, self.machine.state)
 
     # ---- its life
 
@@ -198,7 +203,7 @@ class Assembly:
                 self.keeper.run(),
                 self.leader.run(),
                 self.membership.run(),
-                self.vitals.run(self.metrics),
+                self.vitals.run(self.counts),
                 self._take_part(),
             ):
                 group.create_task(part)

@@ -50,50 +50,25 @@ class ProcessUse:
 
 
 class Metrics:
-    """The metrics of one peer, and the `core.interfaces.Meter` that its parts count with.
+    """The exposition of one peer.
 
-    `processes` gives, for each component, what its process uses now (None while it is down). Everything is called from
-    the loop's thread.
+    `counts` is what its parts have counted. `processes` gives, for each component, what its process uses now (None
+    while it is down). Everything is called from the loop's thread.
     """
 
     def __init__(
-        self, source: MetricsSource, clock: Clock, processes: Mapping[str, Callable[[], ProcessUse | None]]
+        self,
+        source: MetricsSource,
+        clock: Clock,
+        processes: Mapping[str, Callable[[], ProcessUse | None]],
+        counts: Counts,
     ) -> None:
-        self._counts = Counts()
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Exposition(source, clock, dict(processes), self._counts))
+        self._registry.register(_Exposition(source, clock, dict(processes), counts))
 
     def text(self) -> str:
         """Everything, in the Prometheus text format 0.0.4."""
         return generate_latest(self._registry).decode()
-
-    def heartbeat(self, node: str) -> None:
-        """This peer, as the leader, has answered a ping of that node."""
-        self._counts.heartbeats[node] = self._counts.heartbeats.get(node, 0) + 1
-
-    def step_failed(self) -> None:
-        """A step of a task has failed."""
-        self._counts.failed_steps += 1
-
-    def fault_injected(self, fault: str) -> None:
-        """A fault of that type was put on here."""
-        _count(self._counts.injections, fault, 1)
-
-    def fault_effect(self, fault: str, touched: int) -> None:
-        """An ended fault of that type has touched so much here."""
-        _count(self._counts.effects, fault, max(touched, 0))
-
-    def committed(self, seconds: float) -> None:
-        """A proposal of this peer took so long until it was applied here."""
-        self._counts.commits.observe(seconds)
-
-    def event(self, event_type: str) -> None:
-        """An event of that type was applied."""
-        _count(self._counts.events, event_type, 1)
-
-    def loop_late(self, seconds: float) -> None:
-        """The event loop ran a timer so much later than it was due."""
-        self._counts.late.observe(seconds)
 
 
 class Buckets:
@@ -121,7 +96,10 @@ class Buckets:
 
 
 class Counts:
-    """What was counted since this peer started. All known values are there from the start."""
+    """What was counted since this peer started; the `core.interfaces.Meter` that its parts count with.
+
+    All known values are there from the start.
+    """
 
     def __init__(self) -> None:
         self.heartbeats: dict[str, int] = {}
@@ -131,6 +109,34 @@ class Counts:
         self.events = dict.fromkeys(EVENT_VALUES, 0)
         self.commits = Buckets(BY_NAME["raftchaos_raft_commit_seconds"].buckets)
         self.late = Buckets(BY_NAME["raftchaos_event_loop_late_seconds"].buckets)
+
+    def heartbeat(self, node: str) -> None:
+        """This peer, as the leader, has answered a ping of that node."""
+        self.heartbeats[node] = self.heartbeats.get(node, 0) + 1
+
+    def step_failed(self) -> None:
+        """A step of a task has failed."""
+        self.failed_steps += 1
+
+    def fault_injected(self, fault: str) -> None:
+        """A fault of that type was put on here."""
+        _count(self.injections, fault, 1)
+
+    def fault_effect(self, fault: str, touched: int) -> None:
+        """An ended fault of that type has touched so much here."""
+        _count(self.effects, fault, max(touched, 0))
+
+    def committed(self, seconds: float) -> None:
+        """A proposal of this peer took so long until it was applied here."""
+        self.commits.observe(seconds)
+
+    def event(self, event_type: str) -> None:
+        """An event of that type was applied."""
+        _count(self.events, event_type, 1)
+
+    def loop_late(self, seconds: float) -> None:
+        """The event loop ran a timer so much later than it was due."""
+        self.late.observe(seconds)
 
 
 class _Exposition(Collector):

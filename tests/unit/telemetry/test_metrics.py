@@ -18,7 +18,7 @@ from raftchaos.core.services import ActiveFault, Health
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.model.loading import parse_submission
 from raftchaos.telemetry.catalogue import METRICS, document
-from raftchaos.telemetry.metrics import Metrics, ProcessUse
+from raftchaos.telemetry.metrics import Counts, Metrics, ProcessUse
 
 TERM = 4
 NOW_MS = 1_700_000_000_000
@@ -116,8 +116,14 @@ def source() -> Source:
 
 
 @pytest.fixture
-def metrics(source: Source) -> Metrics:
-    return Metrics(source, FixedClock(), {"main": lambda: ProcessUse(1.5, 50_000_000), "proxy": lambda: None})
+def counts() -> Counts:
+    return Counts()
+
+
+@pytest.fixture
+def metrics(source: Source, counts: Counts) -> Metrics:
+    processes = {"main": lambda: ProcessUse(1.5, 50_000_000), "proxy": lambda: None}
+    return Metrics(source, FixedClock(), processes, counts)
 
 
 def test_every_metric_of_the_catalogue_is_exported_and_no_other(metrics: Metrics) -> None:
@@ -150,9 +156,9 @@ def test_every_known_value_is_there_from_the_start_with_0(metrics: Metrics) -> N
     assert found[key("raftchaos_node_heartbeat_total", node="node-2")] == 0
 
 
-def test_nodes_are_one_gauge_a_status_and_end_with_the_node(source: Source, metrics: Metrics) -> None:
+def test_nodes_are_one_gauge_a_status_and_end_with_the_node(source: Source, metrics: Metrics, counts: Counts) -> None:
     source.do(commands.NodeFailed(TERM, "node-2", 1))
-    metrics.heartbeat("node-2")
+    counts.heartbeat("node-2")
     found = scrape(metrics)
     assert found[key("raftchaos_node_status", node="node-2", status="failed")] == 1
     assert found[key("raftchaos_node_status", node="node-2", status="active")] == 0
@@ -211,14 +217,14 @@ def test_series_of_tasks_are_bounded(source: Source, metrics: Metrics) -> None:
     assert found[key("raftchaos_tasks", status="pending")] == 30
 
 
-def test_faults_on_and_counted(source: Source, metrics: Metrics) -> None:
+def test_faults_on_and_counted(source: Source, metrics: Metrics, counts: Counts) -> None:
     source.faults = [ActiveFault("r", "latency", "proxy:p"), ActiveFault("r", "of the future", "x")]
-    metrics.fault_injected("latency")
-    metrics.fault_injected("' or a flood of names")
-    metrics.fault_effect("latency", 12)
-    metrics.step_failed()
-    metrics.event("taskStatus")
-    metrics.event("unheard of")
+    counts.fault_injected("latency")
+    counts.fault_injected("' or a flood of names")
+    counts.fault_effect("latency", 12)
+    counts.step_failed()
+    counts.event("taskStatus")
+    counts.event("unheard of")
     found = scrape(metrics)
     assert found[key("raftchaos_active_faults", fault="latency")] == 1
     assert found[key("raftchaos_active_faults", fault="other")] == 1
@@ -230,10 +236,10 @@ def test_faults_on_and_counted(source: Source, metrics: Metrics) -> None:
     assert found[key("raftchaos_chaos_events_total", type="other")] == 1
 
 
-def test_histograms_add_up(metrics: Metrics) -> None:
+def test_histograms_add_up(metrics: Metrics, counts: Counts) -> None:
     for seconds in (0.001, 0.003, 0.7, 99.0, -1.0):
-        metrics.committed(seconds)
-    metrics.loop_late(0.02)
+        counts.committed(seconds)
+    counts.loop_late(0.02)
     found = scrape(metrics)
     assert found[key("raftchaos_raft_commit_seconds_bucket", le="0.001")] == 2
     assert found[key("raftchaos_raft_commit_seconds_bucket", le="1.0")] == 4
@@ -243,8 +249,8 @@ def test_histograms_add_up(metrics: Metrics) -> None:
     assert found[key("raftchaos_event_loop_late_seconds_count")] == 1
 
 
-def test_metrics_are_a_meter_and_there_is_one_that_counts_nothing(metrics: Metrics) -> None:
-    meters: list[Meter] = [metrics, NullMeter()]
+def test_the_counts_are_a_meter_and_there_is_one_that_counts_nothing() -> None:
+    meters: list[Meter] = [Counts(), NullMeter()]
     for meter in meters:
         meter.heartbeat("node-1")
         meter.step_failed()
