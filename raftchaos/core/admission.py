@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from raftchaos.core.progress import ASSIGNED, slots, takers
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import Node
 from raftchaos.model.resolved import CoordinationMode, OnNoTargets, ResolvedOrchestration
+from raftchaos.model.runs import Run
 from raftchaos.model.tasks import Task
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -92,22 +94,27 @@ def admit(state: ClusterState, task_id: str, orchestration: ResolvedOrchestratio
 
 
 def reserve(task: Task, nodes: dict[str, Node]) -> int:
-    """Bytes that a task and all the runs that it may ever have take in a snapshot at most."""
-    steps = task.orchestration.steps
+    """Bytes that a task and all the runs that it may ever have take in a snapshot at most, pauses not counted."""
     width = len(slots(task))
-    per_fault = limits.EFFECT_COUNTS * (limits.EFFECT_NAME + 10)
-    names = 2 * max((len(name) for name in task.targets), default=0)
-
-    def run_size(faults: int) -> int:
-        return limits.RUN_ENCODED + names + faults * per_fault
-
-    attempts = [1 + step.retries if task.orchestration.mode in ASSIGNED else 1 for step in steps]
-    runs = sum(width * count * run_size(len(step.faults)) for step, count in zip(steps, attempts, strict=True))
-    largest = max((run_size(len(step.faults)) for step in steps), default=0)
-    paused = max(limits.PAUSED_RUNS, width) * largest
+    runs = sum(
+        width * (1 + step.retries if task.orchestration.mode in ASSIGNED else 1) * run_size(task, index)
+        for index, step in enumerate(task.orchestration.steps)
+    )
     proxies = sum(len(proxy) + 10 for name in task.targets if name in nodes for proxy in nodes[name].proxies)
     document = len(msgpack.packb(task.orchestration.to_dict()))
-    return _FIXED + document + sum(len(name) + 2 for name in task.targets) + runs + paused + proxies
+    return _FIXED + document + sum(len(name) + 2 for name in task.targets) + runs + proxies
+
+
+def run_size(task: Task, step: int) -> int:
+    """Bytes that a run of a step takes in a snapshot at most, its targets not counted."""
+    faults = len(task.orchestration.steps[step].faults)
+    names = 2 * max((len(name) for name in task.targets), default=0)
+    return limits.RUN_ENCODED + names + faults * limits.EFFECT_COUNTS * (limits.EFFECT_NAME + 10)
+
+
+def pause_growth(task: Task, open_runs: Iterable[Run]) -> int:
+    """Bytes that the new attempts of paused runs take on top of what is reserved."""
+    return sum(run_size(task, run.id.step) for run in open_runs)
 
 
 def node_size(node: Node) -> int:
@@ -125,14 +132,19 @@ def used(state: ClusterState) -> int:
     return nodes + tasks + unrecovered
 
 
+def free(state: ClusterState) -> int:
+    """Bytes of `limits.SNAPSHOT_WORKING` that nobody has a claim to."""
+    return max(limits.SNAPSHOT_WORKING - used(state), 0)
+
+
 def _no_room(state: ClusterState, wanted: int) -> list[Answer]:
-    free = limits.SNAPSHOT_WORKING - used(state)
-    if wanted <= free:
+    left = free(state)
+    if wanted <= left:
         return []
     return [
         answers.refuse(
             answers.REFUSED,
-            f"the task and its runs may take {wanted} bytes of the replicated state, {max(free, 0)} are free",
+            f"the task and its runs may take {wanted} bytes of the replicated state, {left} are free",
             hint="wait until other tasks have ended, or use fewer targets or steps",
         )
     ]

@@ -14,8 +14,8 @@ from raftchaos.model.tasks import TaskStatus
 
 def halt(draft: Draft, command: commands.Halt) -> Answer:
     """Stop everything. A halt that was lifted, or that is in force, changes nothing."""
-    if not 0 < len(command.id) <= limits.TASK_ID:
-        return answers.refuse(answers.USAGE, f"found a bad id of a halt, expected 1 to {limits.TASK_ID} characters")
+    if not 0 < len(command.id.encode()) <= limits.TASK_ID:
+        return answers.refuse(answers.USAGE, f"found a bad id of a halt, expected 1 to {limits.TASK_ID} bytes")
     if command.id in draft.lifted:
         return answers.ok(id=command.id, lifted=True)
     if command.id in draft.halts:

@@ -76,7 +76,7 @@ def register_node(draft: Draft, command: commands.RegisterNode) -> Answer:
     node = _node(command, present)
     if present is None or admission.node_size(node) > admission.node_size(present):
         grown = admission.node_size(node) - (admission.node_size(present) if present else 0)
-        if admission.used(draft.base) + grown > limits.SNAPSHOT_WORKING:
+        if grown > admission.free(draft.base):
             return answers.refuse(answers.REFUSED, f"no room for {command.name}: its record takes {grown} more bytes")
     draft.nodes.put(node.name, node)
     data = {"incarnation": node.incarnation, "version": node.version}
@@ -94,7 +94,7 @@ def update_proxies(draft: Draft, command: commands.UpdateProxies) -> Answer:
         return answers.refuse(answers.USAGE, f"found bad names of proxies, or more than {limits.PROXIES}")
     changed = dataclasses.replace(node, proxies=tuple(sorted(set(command.proxies))))
     grown = admission.node_size(changed) - admission.node_size(node)
-    if grown > 0 and admission.used(draft.base) + grown > limits.SNAPSHOT_WORKING:
+    if grown > 0 and grown > admission.free(draft.base):
         return answers.refuse(answers.REFUSED, "the replicated state has no room for more proxies")
     draft.nodes.put(node.name, changed)
     return answers.ok()

@@ -77,7 +77,11 @@ def pause_task(draft: Draft, command: commands.PauseTask) -> Answer:
     cut = sum(1 for run in runs if run.reason == reasons.PAUSED or not run.ended)
     if cut > max(limits.PAUSED_RUNS, len(slots(task))):
         return answers.refuse(answers.REFUSED, f"the task {task.id} was paused too often: {cut} of its runs were cut")
-    draft.move_task(task, command.kind, TaskStatus.PAUSED, paused_ms=draft.context.wall_ms)
+    grown = admission.pause_growth(task, (run for run in runs if not run.ended))
+    if grown > admission.free(draft.base):
+        return answers.refuse(answers.REFUSED, f"the replicated state has no room for {grown} bytes of new attempts")
+    reserved = task.reserved + grown
+    draft.move_task(task, command.kind, TaskStatus.PAUSED, paused_ms=draft.context.wall_ms, reserved=reserved)
     _stop_runs(draft, task.id, command.kind, reasons.PAUSED)
     return answers.ok(task=task.id, status=str(TaskStatus.PAUSED))
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from raftchaos import limits
+from raftchaos.core import admission
 from raftchaos.core import commands as c
 from raftchaos.core.apply import HANDLERS
 from raftchaos.core.history import hash_of
@@ -355,13 +356,13 @@ def test_a_submit_that_the_snapshot_could_not_hold_is_refused() -> None:
     world = World(3)
     wide = [step(f"s{place}", faults=(ResolvedFault("latency", {"x": "y" * 1000}),)) for place in range(150)]
     accepted = 0
-    for place in range(40):
+    for place in range(60):
         result = world.submit(f"t{place}", orchestration("sequential", *wide, targets=TargetRule(names=("n1",))))
         if not result["ok"]:
             refused(result, "refused", "bytes of the replicated state")
             break
         accepted += 1
-    assert 0 < accepted < 40
+    assert 0 < accepted < 60
     assert len(world.machine.snapshot()) < limits.SNAPSHOT
 
 
@@ -640,6 +641,17 @@ def test_a_task_is_not_paused_for_ever_again_and_again() -> None:
         world.must(c.ResumeTask("t"))
         world.settle()
     refused(result, "refused", "paused too often")
+
+
+def test_a_pause_that_the_snapshot_could_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(2)
+    active_run(world)
+    reserved = world.state.tasks["t"].reserved
+    monkeypatch.setattr(limits, "SNAPSHOT_WORKING", admission.used(world.state) + 100)
+    refused(world.do(c.PauseTask("t")), "refused", "no room")
+    monkeypatch.setattr(limits, "SNAPSHOT_WORKING", admission.used(world.state) + 10_000)
+    world.must(c.PauseTask("t"))
+    assert world.state.tasks["t"].reserved > reserved
 
 
 def test_a_halt_ends_everything_and_is_lifted_by_its_name_only() -> None:

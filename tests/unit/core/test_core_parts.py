@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftchaos import limits
-from raftchaos.core import capability, history, invariants, targeting, transitions
+from raftchaos.core import admission, capability, history, invariants, snapshot, targeting, transitions
 from raftchaos.core import commands as c
 from raftchaos.core.planner import plan
 from raftchaos.core.preview import preview
-from raftchaos.core.progress import Progress
+from raftchaos.core.progress import Progress, slots
+from raftchaos.core.requests import RequestWindow
+from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.core.timing import nobody_asks, seconds_since
 from raftchaos.core.verdict import Conclusion, conclude
 from raftchaos.model.faults import FAULTS
@@ -78,6 +80,55 @@ def test_takers_are_chosen_from_all_that_match() -> None:
 def test_the_faults_on_proxies_are_those_of_the_catalogue() -> None:
     on_proxies = {name for name, fault in FAULTS.items() if "proxy" in fault.needs}
     assert on_proxies == capability.ON_PROXIES
+
+
+# ---- bounds
+
+
+@pytest.mark.parametrize("mode", ["parallel", "leaderAssigned", "peerToPeer"])
+def test_what_is_reserved_for_a_task_holds_the_largest_that_it_can_become(mode: str) -> None:
+    names = [f"n{place}".ljust(limits.NAME, "x") for place in range(4)]
+    nodes = {name: Node(name, 1, "d", "a:1", "a:2", proxies=("p" * limits.NAME,)) for name in names}
+    steps = [step(f"s{place}", 5, retries=2) for place in range(5)]
+    document = orchestration(mode, *steps, targets=TargetRule(count=2))
+    task = Task("t" * limits.TASK_ID, document, tuple(names), limits.NODES, START_MS, START_MS)
+    state = ClusterState(tasks={task.id: task})
+    empty = len(snapshot.pack(snapshot.Snapshot(0, ClusterState(), RequestWindow())))
+    attempts = 1 if mode == "parallel" else 3
+    runs = {}
+    for index in range(5):
+        for slot in slots(task):
+            for attempt in range(1, attempts + 1):
+                key = RunId(task.id, 1, index, slot if mode == "parallel" else f"{slot}{index}".ljust(63, "y"), attempt)
+                runs[key] = _largest_run(key, names[0])
+    packed = len(snapshot.pack(snapshot.Snapshot(0, state.with_(runs=runs), RequestWindow())))
+    assert packed - empty <= admission.reserve(task, nodes)
+
+
+def _largest_run(key: RunId, node: str) -> Run:
+    big = 2**62
+    counts = {f"{place}".ljust(limits.EFFECT_NAME, "c"): big for place in range(limits.EFFECT_COUNTS)}
+    return Run(
+        key, RunStatus.RECOVERY_FAILED, node, big, (), big, big, big, big, big, 1.5, "r" * limits.RUN_REASON, (counts,)
+    )
+
+
+def test_the_largest_state_fits_a_snapshot() -> None:
+    window = RequestWindow()
+    for place in range(limits.REQUESTS_REMEMBERED):
+        window.remember(f"{place}".rjust(40, "r"), {"ok": False, "error": "x" * 1000})
+    halts = {}
+    for place in range(limits.HALTS):
+        name = f"{place}".rjust(limits.TASK_ID, "h")
+        halts[name] = HaltRecord(name, "r" * limits.REASON, "n" * limits.NAME, START_MS)
+    state = ClusterState(
+        finished={f"{place}".rjust(limits.TASK_ID, "t"): b"x" * limits.TASK_ENCODED for place in range(1000)},
+        forgotten={place.to_bytes(8, "big"): None for place in range(limits.TASK_IDS_REMEMBERED)},
+        halts=halts,
+        lifted={f"{place}".rjust(limits.TASK_ID, "l"): None for place in range(limits.HALTS_LIFTED)},
+    )
+    packed = snapshot.pack(snapshot.Snapshot(2**60, state, window))
+    assert len(packed) + limits.SNAPSHOT_WORKING <= limits.SNAPSHOT
 
 
 # ---- transitions
