@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from raftchaos import limits
+
+NEVER: Final = float("inf")
 
 
 class Budget:
@@ -19,39 +22,37 @@ class Budget:
 class DelayLine:
     """What waits in one direction of one connection. Nothing overtakes, whatever instants are asked for."""
 
-    __slots__ = ("_budget", "_chunks", "_newest", "held")
+    __slots__ = ("_budget", "_newest", "chunks", "held")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._chunks: deque[tuple[float, bytes]] = deque()
+        self.chunks: deque[tuple[float, bytes]] = deque()
+        """What waits, oldest first, each with its instant; empty: nothing does."""
         self._newest = 0.0
         self.held = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._chunks)
 
     def push(self, at: float, data: bytes) -> None:
         """Hold `data` until `at`, or until what came before it goes, if that is later."""
         self._newest = max(self._newest, at)
-        self._chunks.append((self._newest, data))
+        self.chunks.append((self._newest, data))
         self._hold(len(data))
 
     def due(self, now: float) -> list[bytes]:
         """Take out what may go by now."""
         ready = []
-        while self._chunks and self._chunks[0][0] <= now:
-            ready.append(self._chunks.popleft()[1])
+        while self.chunks and self.chunks[0][0] <= now:
+            ready.append(self.chunks.popleft()[1])
         self._hold(-sum(map(len, ready)))
         return ready
 
     def flush(self) -> list[bytes]:
         """Take out everything."""
         self._newest = 0.0
-        return self.due(float("inf"))
+        return self.due(NEVER)
 
-    def next(self) -> float | None:
-        """When the oldest may go."""
-        return self._chunks[0][0] if self._chunks else None
+    def next(self) -> float:
+        """When the oldest may go; NEVER if nothing waits."""
+        return self.chunks[0][0] if self.chunks else NEVER
 
     def full(self) -> bool:
         """Whether reading should pause."""

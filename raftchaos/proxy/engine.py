@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from raftchaos import limits
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Close, Command, Connect, Reset, Wake
-from raftchaos.proxy.delayline import Budget
+from raftchaos.proxy.delayline import NEVER, Budget
 from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece, RequestReader, ResponseReader
 from raftchaos.proxy.pipes import Pipes
 from raftchaos.proxy.toxic import Fault, Toxic
@@ -43,6 +43,7 @@ class Engine:
     """One connection through a proxy. After a Close or Reset it says nothing more."""
 
     __slots__ = (
+        "_attached",
         "_closing",
         "_exchanges",
         "_http",
@@ -68,10 +69,11 @@ class Engine:
         self._raw = False  # not HTTP, or no longer
         self._sent_ahead = 0  # how much of what the request reader keeps has been relayed already
         self._toxics: dict[Fault, Toxic | None] = {}
+        self._attached: list[Toxic] = []  # those of them that touch this connection
         self._http: list[Toxic] = []
         self._closing = False  # the last answer was given; what the client sends now goes nowhere
-        self._linger_until: float | None = None  # while closing: until when the client may close first
-        self._wake: float | None = None
+        self._linger_until = NEVER  # while closing: until when the client may close first
+        self._wake = NEVER  # the instant of the last Wake
         self.ended = False
         self.passive = True
         """Bytes are relayed as they come: `track` may be used in place of `receive`."""
@@ -145,7 +147,7 @@ class Engine:
     def wake(self, now: float) -> list[Command]:
         """The instant of the last Wake has come. Too early or too often does no harm."""
         out: list[Command] = []
-        self._wake = None
+        self._wake = NEVER
         if not self.ended:
             self._settle(now, out)
         return out
@@ -174,7 +176,7 @@ class Engine:
     def _attach(self, faults: Iterable[Fault], now: float) -> None:
         known = self._toxics
         self._toxics = {fault: known[fault] if fault in known else self._new_toxic(fault, now) for fault in faults}
-        toxics = [toxic for toxic in self._toxics.values() if toxic is not None]
+        self._attached = toxics = [toxic for toxic in self._toxics.values() if toxic is not None]
         self._http = [toxic for toxic in toxics if toxic.http]
         self._pipes.shapers = [toxic for toxic in toxics if toxic.shapes]
 
@@ -188,48 +190,54 @@ class Engine:
         """What follows from every event: timers, data that is due, ends, pauses."""
         if self.ended:
             return
-        for toxic in list(self._toxics.values()):
-            if toxic is not None and toxic.wake_at is not None and toxic.wake_at <= now and toxic.wake(now):
+        for toxic in self._attached:
+            if toxic.wake_at <= now and toxic.wake(now):
                 self._finish(Reset(), out)
                 return
         pipes = self._pipes
-        pipes.settle(UPSTREAM, now, self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE, out)
-        pipes.settle(DOWNSTREAM, now, False, out)
-        if pipes.broken and pipes.shut[DOWNSTREAM]:
-            self._finish(Reset(), out)
-            return
-        if self._closing and pipes.shut[DOWNSTREAM] and self._linger_until is None:
-            self._linger_until = now + limits.PROXY_LINGER
-        if all(pipes.shut) or (self._linger_until is not None and self._linger_until <= now):
-            self._finish(Close(), out)
-            return
+        full = self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE
+        if full or not pipes.idle():
+            pipes.settle(UPSTREAM, now, full, out)
+            pipes.settle(DOWNSTREAM, now, False, out)
+            if True in pipes.shut and self._ends(now, out):
+                return
         self._look()
-        self._ask_wake(out)
-
-    def _look(self) -> None:
-        self.passive = (
-            self._pipes.idle()
-            and not self._requests.waiting
-            and len(self._exchanges) < limits.PROXY_PIPELINE
-            and not any(toxic is not None for toxic in self._toxics.values())
-            and not any(exchange.answer is not None for exchange in self._exchanges)
-        )
-
-    def _ask_wake(self, out: list[Command]) -> None:
-        instants = [toxic.wake_at for toxic in self._toxics.values() if toxic is not None]
-        instants += [*self._pipes.next(), self._linger_until]
-        earliest = min((at for at in instants if at is not None), default=None)
-        if earliest is not None and (self._wake is None or earliest < self._wake):
+        earliest = min(pipes.next(), self._linger_until)
+        for toxic in self._attached:
+            earliest = min(earliest, toxic.wake_at)
+        if earliest < self._wake:
             self._wake = earliest
             out.append(Wake(earliest))
+
+    def _ends(self, now: float, out: list[Command]) -> bool:
+        """Whether the connection is over now that one direction is."""
+        pipes = self._pipes
+        if pipes.broken and pipes.shut[DOWNSTREAM]:
+            self._finish(Reset(), out)
+        elif all(pipes.shut) or self._linger_until <= now:
+            self._finish(Close(), out)
+        elif self._closing and pipes.shut[DOWNSTREAM] and self._linger_until == NEVER:
+            self._linger_until = now + limits.PROXY_LINGER
+        return self.ended
+
+    def _look(self) -> None:
+        """Find out whether `track` will do."""
+        self.passive = (
+            not self._attached
+            and self._pipes.idle()
+            and not self._requests.waiting
+            and len(self._exchanges) < limits.PROXY_PIPELINE
+            and not any(exchange.answer is not None for exchange in self._exchanges)
+        )
 
     def _finish(self, how: Close | Reset, out: list[Command]) -> None:
         self.ended = True
         out.append(how)
         self._pipes.drop()
         self._exchanges.clear()
-        self._toxics.clear()
-        self._http.clear()
+        self._toxics = {}
+        self._attached = []
+        self._http = []
 
     # ---- from the client
 

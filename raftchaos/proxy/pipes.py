@@ -31,24 +31,23 @@ class Pipes:
         """By direction: its end has been passed on."""
 
     def idle(self) -> bool:
-        """Nothing waits, nothing has ended, nothing is paused: data may be relayed without asking."""
-        return not (
-            self.shapers or self._lines[0] or self._lines[1] or self.ended[0] or self.ended[1] or any(self._paused)
-        )
+        """Nothing waits, nothing has ended, nothing is paused: there is nothing to settle."""
+        up, down = self._lines
+        return not (up.chunks or down.chunks or True in self.ended or True in self._paused)
 
     def emit(self, direction: int, exchange: Exchange | None, data: bytes, now: float, out: list[Command]) -> None:
         """Send data, now or when the shapers let it go. Nothing follows an end."""
         if not data or self.ended[direction]:
             return
         line = self._lines[direction]
-        if not self.shapers and not line:
+        if not self.shapers and not line.chunks:
             out.append(Send(direction, data))
             return
         chunks = [(now, data)]
         for toxic in self.shapers:
             chunks = toxic.shape(direction, exchange, chunks)
         for at, chunk in chunks:
-            if at <= now and not line:
+            if at <= now and not line.chunks:
                 out.append(Send(direction, chunk))
             else:
                 line.push(at, chunk)
@@ -61,9 +60,9 @@ class Pipes:
     def settle(self, direction: int, now: float, full: bool, out: list[Command]) -> None:
         """Send what is due and pass on an end. `full`: the messages, too, want reading to pause."""
         line = self._lines[direction]
-        if line:
+        if line.chunks:
             out.extend(Send(direction, data) for data in line.due(now))
-        if self.ended[direction] and not line and not self.shut[direction]:
+        if self.ended[direction] and not line.chunks and not self.shut[direction]:
             self.shut[direction] = True
             if not (self.broken and direction == DOWNSTREAM):
                 out.append(Shutdown(direction))
@@ -75,9 +74,10 @@ class Pipes:
             self._paused[direction] = False
             out.append(Resume(direction))
 
-    def next(self) -> list[float | None]:
+    def next(self) -> float:
         """When something may go."""
-        return [line.next() for line in self._lines]
+        up, down = self._lines
+        return min(up.next(), down.next())
 
     def drop(self) -> None:
         """Forget what waits."""

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from raftchaos.proxy.delayline import NEVER
 from raftchaos.proxy.messages import Answered, Exchange
 
 
@@ -60,7 +61,7 @@ class Toxic(Answered):
     """It acts on HTTP requests."""
 
     def __init__(self) -> None:
-        self.wake_at: float | None = None
+        self.wake_at = NEVER
         """When it wants `wake` to be called."""
 
     def request(self, exchange: Exchange) -> bytes | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from raftchaos import limits
+from raftchaos.proxy.delayline import NEVER
 from raftchaos.proxy.toxic import Fault, Toxic, number
 
 
@@ -20,7 +21,7 @@ class ResetToxic(Toxic):
         self.wake_at = at
 
     def wake(self, now: float) -> bool:
-        self.wake_at = None
+        self.wake_at = NEVER
         self._fault.effect.add("touched")
         self._fault.effect.add("connections")
         return True
