@@ -41,7 +41,7 @@ def test_parallel_breaks_every_target_at_once_step_by_step(cluster: Cluster, sho
 
 def test_sequential_breaks_one_node_at_a_time_in_name_order(cluster: Cluster, shop: Shop) -> None:
     shop.start(3)
-    task = cluster.submit(orchestration("sequential", [outage("one", 1.5), outage("two", 1.5)]))
+    task = cluster.submit(orchestration("sequential", [outage("one", 1.5), outage("two", 1.5, delayBeforeSeconds=1)]))
     view = cluster.wait_task(task, 60)
     shop.wait_clean()
     assert (view["status"], view["verdict"]) == ("completed", "passed"), view
@@ -53,7 +53,9 @@ def test_sequential_breaks_one_node_at_a_time_in_name_order(cluster: Cluster, sh
 
 def test_leader_assigned_gives_each_step_to_one_node(cluster: Cluster, shop: Shop) -> None:
     shop.start(3)
-    task = cluster.submit(orchestration("leaderAssigned", [outage("one", 1.5), outage("two", 1.5)]))
+    task = cluster.submit(
+        orchestration("leaderAssigned", [outage("one", 1.5), outage("two", 1.5, delayBeforeSeconds=1)])
+    )
     view = cluster.wait_task(task, 40)
     shop.wait_clean()
     assert (view["status"], view["verdict"]) == ("completed", "passed"), view
