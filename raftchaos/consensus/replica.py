@@ -158,6 +158,7 @@ class Replica:
         transport = self.raft.transport
         if isinstance(transport, TcpTransport):
             transport.failed = self._driver.fail
+            transport.leaderless = lambda: self.raft.leader is None
             await transport.start()
         self.run()
 
@@ -283,14 +284,14 @@ class Replica:
 
     @property
     def removed(self) -> bool:
-        """This peer was removed from the cluster: by an entry of its log, or a majority says that it is no member."""
+        """This peer was removed: its log says so, or most of the others say that it is no member."""
         if self.raft.removed:
             return True
         transport = self.raft.transport
         if not isinstance(transport, TcpTransport) or not self.raft.is_voter:
             return False
         refused = [name for name, why in transport.refused_by.items() if why == handshake.NOT_A_MEMBER]
-        return 2 * len(refused) > len(self.raft.voters)
+        return 2 * len(refused) > len(self.raft.voters) - 1
 
     def status(self) -> ReplicaStatus:
         """See ReplicatedLog."""

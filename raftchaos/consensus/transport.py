@@ -23,6 +23,7 @@ from raftchaos.errors import MachineUnusable, UsageError
 
 ATTEMPT: Final = 0.25  # an attempt is given up after this: the kernel repeats a lost SYN only after a second
 ATTEMPT_TLS: Final = 1.0
+GUESTS: Final = 16
 RETRY_FIRST: Final = 0.05
 RETRY_MOST: Final = 0.4
 YIELD: Final = 1.0  # the peer with the lesser name lets the other one connect this long before it tries itself
@@ -46,6 +47,10 @@ class TcpTransport(PeerTransport):
         self.complaints = Complaints()
         self.refused_by: dict[str, str] = {}
         """Why each peer declined this one's last attempt; emptied when it connects."""
+        self.leaderless: Callable[[], bool] = lambda: False
+        """Says whether this peer knows no leader. Then it may lag so far that it does not know a member of today, whom
+        it has to hear all the same: that one may need its vote, or be the leader.
+        """
         self.failed: Callable[[BaseException], None] | None = None
         """Called when a message could not be handled for a reason that lies in this replica."""
         self._listen, self._random = listen, rng
@@ -233,7 +238,9 @@ class TcpTransport(PeerTransport):
         speaker = hello.identity
         node = self._nodes.get(speaker.name)
         if node is None:
-            raise Refusal(handshake.NOT_A_MEMBER)
+            if not self.leaderless() or len(self._guests()) >= GUESTS:
+                raise Refusal(handshake.NOT_A_MEMBER)
+            return PeerNode(speaker.name, speaker.address)
         if connection.node is not None and connection.node.name != speaker.name:
             raise Refusal(f"expected {connection.node.name}, {speaker.name} answered")
         if self._directories.setdefault(speaker.name, speaker.directory_id) != speaker.directory_id:
@@ -241,6 +248,10 @@ class TcpTransport(PeerTransport):
         if connection.node is None and node.address != speaker.address:
             node.address = speaker.address
         return node
+
+    def _guests(self) -> list[Connection]:
+        """Connections of peers of this cluster that this one does not know as members."""
+        return [each for name, each in self._connections.items() if name not in self._nodes]
 
     def _take(self, connection: Connection, node: PeerNode) -> bool:
         """Of two connections that both peers opened at once, both keep the one of the greater name."""
@@ -307,7 +318,10 @@ class TcpTransport(PeerTransport):
                     connection.abort()
                 elif now - connection.wrote_at > self.silence / 4:
                     connection.write(handshake.ALIVE)
+            for connection in self._guests():
+                if not self.leaderless():
+                    connection.close()  # it is told that it is no member when it comes back
             for connection in list(self._strangers):
-                if now - connection.opened_at > limits.HANDSHAKE:
+                if now - connection.opened_at > limits.HANDSHAKE - self.silence / 4:  # before the next look
                     self.complaints.closed(connection.peername, "it did not say who it is in time")
                     connection.abort()

@@ -14,6 +14,7 @@ from consensus_support import Machine, RealCluster, eventually, free_port
 from raftchaos import limits
 from raftchaos.consensus.node import PeerNode
 from raftchaos.consensus.replica import Replica
+from raftchaos.core.interfaces import Entry
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NoQuorum, OutcomeUnknown, Refused
 
 
@@ -161,6 +162,23 @@ async def test_a_removed_peer_knows_it_and_can_come_back_as_a_new_one(cluster: R
     await cluster.add(name)
     await cluster.settled()
     assert (await cluster.leader()).status().quorum.voters == ("a", "b", "c")
+
+
+async def test_a_peer_that_missed_the_new_member_still_elects_it(cluster: RealCluster) -> None:
+    await cluster.grow("a", "b")
+    leader = await cluster.leader()
+    (behind,) = cluster.followers()
+    await cluster.stop(behind)
+    await cluster.expect("c", leader.members)
+    await leader.add_voter("c", cluster.addresses["c"], timeout=5)
+    await leader.propose("w:1", b"with the new one")
+    await cluster.stop(leader.name)
+    await cluster.restart(behind)
+    new = await cluster.leader()
+    assert new.name == "c"
+    await cluster.settled()
+    assert cluster.machines[behind].commands == ["with the new one"]
+    assert cluster.replicas[behind].status().quorum.voters == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("long", [False, True])
@@ -316,6 +334,30 @@ async def test_a_full_disk_stops_the_replica_and_says_so(cluster: RealCluster) -
     cluster.replicas.pop(leader.name)
     await leader.close()
     await write(cluster, 5)
+
+
+async def test_a_state_machine_that_raises_stops_the_replica(cluster: RealCluster) -> None:
+    replica = await cluster.found("a")
+
+    def broken(entry: Entry) -> object:
+        raise RuntimeError("a defect")
+
+    cluster.machines["a"].apply = broken  # type: ignore[method-assign]
+    with pytest.raises((NoQuorum, OutcomeUnknown)):
+        await replica.propose("w:1", b"x")
+    await replica.stopped.wait()
+    assert str(replica.failure) == "a defect"
+
+
+async def test_the_removed_one_of_two_learns_it(cluster: RealCluster) -> None:
+    await cluster.grow("a", "b")
+    leader = await cluster.leader()
+    (name,) = cluster.followers()
+    leaving = cluster.replicas[name]
+    await leader.remove_voter(name, timeout=5)
+    await eventually(lambda: leaving.removed)
+    assert leader.status().quorum.voters == (leader.name,)
+    await leader.propose("w:1", b"alone")
 
 
 async def test_a_state_that_the_machine_does_not_believe_is_refused(tmp_path: Path) -> None:
