@@ -171,6 +171,11 @@ class Engine:
         if not self.ended:
             self._finish(Reset(), [])
 
+    @property
+    def answers(self) -> bool:
+        """Requests may be answered here, so that a client that sends but does not read must be held back."""
+        return bool(self._http)
+
     # ---- faults
 
     def _attach(self, faults: Iterable[Fault], now: float) -> None:
@@ -196,6 +201,7 @@ class Engine:
                 return
         pipes = self._pipes
         full = self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE
+        full = full or (self.answers and pipes.full(DOWNSTREAM))
         if full or not pipes.idle():
             pipes.settle(UPSTREAM, now, full, out)
             pipes.settle(DOWNSTREAM, now, False, out)

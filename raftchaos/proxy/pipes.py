@@ -74,6 +74,10 @@ class Pipes:
             self._paused[direction] = False
             out.append(Resume(direction))
 
+    def full(self, direction: int) -> bool:
+        """Whether too much waits in this direction."""
+        return self._lines[direction].full()
+
     def next(self) -> float:
         """When something may go."""
         up, down = self._lines

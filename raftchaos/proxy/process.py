@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raftchaos import limits
+from raftchaos._version import VERSION
 from raftchaos.clock import Clock
 from raftchaos.core.interfaces import HasFileno
 from raftchaos.errors import FaultRefused, ProxyUnavailable, RaftchaosError
@@ -56,6 +57,7 @@ class ProxyProcess:
         self._wanted: dict[str, FaultSpec] = {}
         self._seen: dict[str, Effects] = {}  # of the present process, at its last ping
         self._before: dict[str, Effects] = {}  # of processes that are gone
+        self._inherited: dict[str, HasFileno] = {}  # sockets of a process of another release
         self._lease_end = 0.0
         self._lease_news = asyncio.Event()
         self._bringing_up = asyncio.Lock()
@@ -147,7 +149,9 @@ class ProxyProcess:
         """The process is gone, or goes now."""
         self._set_client(None)
         for run, effect in self._seen.items():
-            self._before[run] = merged([self._before.get(run, {}), effect])
+            self._before[run] = merged([self._before.pop(run, {}), effect])
+        while len(self._before) > limits.PROXY_EFFECTS:
+            del self._before[next(iter(self._before))]
         self._seen = {}
         if self._child is not None:
             child, self._child = self._child, None
@@ -159,6 +163,14 @@ class ProxyProcess:
             hello = await client.hello()
             self._child = Child(int(hello["pid"]), None)
         except (ProxyUnavailable, ProcessLookupError):
+            return False
+        if hello["version"] != VERSION:
+            log.info("the proxy process %d is of release %s and makes room for ours", self._child.pid, hello["version"])
+            self._inherited = dict(await client.take_sockets())
+            await client.shutdown()
+            client.close()
+            child, self._child = self._child, None
+            await child.end(limits.CONTROL_CALL)
             return False
         log.info("the proxy process %d outlived its main and goes on under this one", self._child.pid)
         self._seen = await client.effects()
@@ -317,7 +329,8 @@ class ProxyProcess:
 
     async def take_sockets(self) -> dict[str, HasFileno]:
         """Copies of the listening sockets that the process has, by the name of the proxy; the caller's to close."""
-        return dict(await self._present().take_sockets())
+        inherited, self._inherited = self._inherited, {}
+        return {**await self._present().take_sockets(), **inherited}
 
     async def proxies(self) -> dict[str, ProxySpec]:
         """The proxies that the process has: after an adoption those of the main before."""

@@ -32,6 +32,7 @@ from raftchaos.proxy.engine import Engine, Stats
 _WRITE = 1  # reasons to read nothing from one side: the other side takes nothing
 _ENGINE = 2  # the engine wants it
 _CONNECTING = 4  # there is no other side yet
+_ANSWERS = 8  # the client does not read the answers that a fault gives it
 _LINGER_NONE = struct.pack("ii", 1, 0)
 _TIMER_GRAIN = 0.001  # uvloop counts milliseconds
 
@@ -90,6 +91,7 @@ class Side(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._relay.free(1 - self._direction, _WRITE)
+        self._relay.free(self._direction, _ANSWERS)
 
 
 class Relay:
@@ -159,6 +161,8 @@ class Relay:
         now = self._owner.now()
         self._owner.check_lease(now)
         self.run(engine.receive(direction, data, now))
+        if direction == UPSTREAM and engine.answers and self._held[DOWNSTREAM] & _WRITE:
+            self.hold(UPSTREAM, _ANSWERS)
 
     def eof(self, direction: int) -> None:
         """The source of `direction` sends nothing more."""

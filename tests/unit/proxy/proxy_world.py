@@ -119,6 +119,7 @@ class World:
     service: Service
     ports: dict[str, int]
     sockets: dict[str, socket.socket]
+    upstreams: dict[str, str]
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @classmethod
@@ -130,13 +131,13 @@ class World:
             "echo": await asyncio.start_server(echo, "127.0.0.1", 0),
         }
         sockets = {name: listener() for name in servers}
-        for name, server in servers.items():
-            host, port = server.sockets[0].getsockname()
+        upstreams = {name: "%s:%d" % server.sockets[0].getsockname() for name, server in servers.items()}  # noqa: UP031
+        for name in servers:
             own = f"127.0.0.1:{sockets[name].getsockname()[1]}"
-            await process.add_proxy(name, own, f"{host}:{port}", sockets[name])
+            await process.add_proxy(name, own, upstreams[name], sockets[name])
         ports = {name: sock.getsockname()[1] for name, sock in sockets.items()}
         try:
-            yield (world := cls(process, service, ports, sockets))
+            yield (world := cls(process, service, ports, sockets, upstreams))
         finally:
             for writer in world.writers:
                 await hang_up(writer)

@@ -103,6 +103,25 @@ async def test_main_dies_and_the_next_one_adopts(socket_path: Path, tmp_path: Pa
         await second.stop()
 
 
+async def test_a_process_of_another_release_makes_room(socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ProxyProcess(socket_path, SystemClock())
+    await first.start()
+    async with World.open(first) as world:
+        pid = first.pid
+        await first.stop(shutdown=False)
+        monkeypatch.setattr("raftchaos.proxy.process.VERSION", "999")
+        world.process = second = ProxyProcess(socket_path, SystemClock())
+        await second.start()
+        assert second.pid != pid
+        for name, sock in (await second.take_sockets()).items():
+            server = world.upstreams[name]
+            await second.add_proxy(name, f"127.0.0.1:{world.ports[name]}", server, sock)
+            world.sockets[name].close()
+            world.sockets[name] = sock  # type: ignore[assignment]
+        assert (await world.get())[0] == 200
+        await second.stop()
+
+
 async def test_a_frozen_main_does_not_matter(world: World) -> None:
     """A controlling client that is stopped holds up neither traffic, nor other clients, nor the end of its lease."""
     code = (
@@ -311,6 +330,24 @@ async def test_a_client_that_does_not_read_holds_only_itself(world: World) -> No
             sent += len(chunk)
     assert sent < 128 * 1024 * 1024
     assert (await world.get())[0] == 200
+    assert (await world.process.figures())["rss_bytes"] < 200 * 1024 * 1024
+    writer.transport.abort()
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+
+
+async def test_a_client_that_does_not_read_its_errors_is_held_back(world: World) -> None:
+    await world.inject("http_error", body="e" * 4000)
+    reader, writer = await world.connect()
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 300_000:
+            writer.write(request("GET", "/") * 100)
+            async with asyncio.timeout(1):
+                await writer.drain()
+            sent += 100
+    assert sent < 300_000
     assert (await world.process.figures())["rss_bytes"] < 200 * 1024 * 1024
     writer.transport.abort()
     with contextlib.suppress(ConnectionError):
