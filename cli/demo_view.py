@@ -45,7 +45,8 @@ def _nodes(outcome: Outcome) -> RenderableType:
     for step in outcome.steps:
         for node in step.nodes:
             touched = "not counted" if node["touched"] is None else str(node["touched"])
-            seconds = f"{node['activeSeconds']:.1f}"
+            # when a lost run's fault went off is not known here, only when its peer told
+            seconds = f"{'≤ ' if node['status'] == 'interrupted' else ''}{node['activeSeconds']:.1f}"
             rows.add_row(
                 plain(step.name), plain(node["node"]), word(node["status"]), seconds, touched, plain(node["reason"])
             )
@@ -53,7 +54,7 @@ def _nodes(outcome: Outcome) -> RenderableType:
 
 
 def _left(outcome: Outcome) -> RenderableType:
-    numbers = ["faults in proxy", "failed requests", "slowest"]
+    numbers = ["faults in proxy", "failed requests", "median"]
     rows = table("proxy of", "clean", *numbers, "note", title="Is a fault left behind?", right=numbers)
     for check in outcome.checks:
         rows.add_row(
@@ -61,7 +62,7 @@ def _left(outcome: Outcome) -> RenderableType:
             "[green]yes[/]" if check.clean else "[red]NO[/]",
             str(len(check.toxics) + len(check.active)),
             str(check.failed),
-            f"{check.slowest * 1000:.1f} ms",
+            f"{check.typical * 1000:.1f} ms",
             plain(check.error),
         )
     return rows
@@ -75,6 +76,11 @@ def _words(outcome: Outcome) -> Iterator[str]:
         f"{failover.term_before}, {plain(failover.leader)} leads in term {failover.term_after}; "
         f"{plain(failover.killed)} was back after {outcome.restarted_seconds:.1f} s."
     )
+    if failover.fault_off_seconds is not None:
+        yield (
+            f"The fault of the killed {plain(failover.killed)} was off {failover.fault_off_seconds * 1000:.0f} ms "
+            "after the kill: the peer's other processes put it back."
+        )
     clean = all(check.clean for check in outcome.checks)
     yield "[green]No fault left behind.[/]" if clean else "[bold red]A FAULT MAY BE LEFT BEHIND.[/]"
     processes = "[green]no process left[/]" if not outcome.left_processes else "[red]processes were left over[/]"

@@ -170,10 +170,16 @@ class Child:
         end = time.monotonic() + timeout
         while not await asyncio.to_thread(answers, address, path):
             if not self.running:
-                raise MachineUnusable(f"{self.name} ended while it started; it said:\n{self.said()}")
+                raise self.failed("ended while it started")
             if time.monotonic() > end:
-                raise MachineUnusable(f"{self.name} was not ready within {timeout:.0f} s; it said:\n{self.said()}")
+                raise self.failed(f"was not ready within {timeout:.0f} s")
             await asyncio.sleep(_POLL)
+
+    def failed(self, what: str) -> MachineUnusable:
+        """The error that the process did `what`, with the end of what it said."""
+        said = self.said()
+        told = f"; it said:\n{said}" if said else ", and said nothing"
+        return MachineUnusable(f"{self.name} {what}{told}", hint=f"what {self.name} said tells why")
 
 
 class PeerProcess(Child):

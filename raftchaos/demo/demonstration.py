@@ -83,6 +83,7 @@ class Demonstration:
                 group.create_task(load.run())
                 say(f"the shop is open: {self._rate:g} checkouts a second, payments behind the peers' proxies")
                 try:
+                    await load.wait_flows()
                     told = await self._experiment(stage, client)
                     await asyncio.sleep(AFTER)
                 finally:
@@ -124,7 +125,9 @@ class Demonstration:
         say("killing the leader with SIGKILL, in the middle of a step")
         failover = await kill_leader(stage, client)
         gap = failover.without_leader_seconds * 1000
-        say(f"{failover.leader} leads since, {gap:.0f} ms after {failover.killed} was killed")
+        say(f"{failover.leader} leads, {gap:.0f} ms after {failover.killed} was killed")
+        if failover.fault_off_seconds is not None:
+            say(f"the fault of {failover.killed} was off {failover.fault_off_seconds * 1000:.0f} ms after the kill")
         seconds = await restart(stage, failover.killed)
         say(f"{failover.killed} is back after {seconds:.1f} s, from its data directory")
         return failover, seconds

@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from raftchaos.client import Client
+from raftchaos.demo.checks import ask_proxy_process
 from raftchaos.demo.stage import Stage
-from raftchaos.errors import MachineUnusable, RaftchaosError
+from raftchaos.errors import MachineUnusable, ProxyUnavailable, RaftchaosError
 
 POLL = 0.02  # seconds between two questions to one peer
 PATIENCE = 15.0
@@ -28,6 +30,8 @@ class Failover:
     term_after: int
     without_leader_seconds: float
     """From the SIGKILL to the first answer of a survivor that names another leader: at most POLL too long."""
+    fault_off_seconds: float | None
+    """From the SIGKILL until the killed peer's proxy bore no fault any more, as it says itself; None if it went on."""
 
     def to_dict(self) -> dict[str, Any]:
         """As data."""
@@ -37,6 +41,7 @@ class Failover:
             "termBefore": self.term_before,
             "termAfter": self.term_after,
             "withoutLeaderSeconds": round(self.without_leader_seconds, 3),
+            "faultOffSeconds": None if self.fault_off_seconds is None else round(self.fault_off_seconds, 3),
             "resolutionSeconds": POLL,
         }
 
@@ -56,13 +61,31 @@ async def kill_leader(stage: Stage, client: Client) -> Failover:
             await watcher.status(peer=address)  # so that no connection has to be made while the clock runs
         began = time.monotonic()
         await stage.peers[killed].kill()
+        async with asyncio.TaskGroup() as group:
+            off = group.create_task(_fault_off(stage.peers[killed].data_dir, began))
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    status = await _first_to_name_another(watcher, survivors, killed, before["term"])
+            except TimeoutError:
+                raise MachineUnusable(f"no peer named a new leader within {PATIENCE:.0f} s of the kill") from None
+            seconds = time.monotonic() - began
+    return Failover(killed, status["leader"], before["term"], status["term"], seconds, off.result())
+
+
+async def _fault_off(data_dir: Path, began: float) -> float | None:
+    """Seconds from `began` until the proxy process of a killed peer says that it bears no fault; None if it does not.
+
+    A proxy that has ended bears none.
+    """
+    while time.monotonic() - began < PATIENCE:
         try:
-            async with asyncio.timeout(PATIENCE):
-                status = await _first_to_name_another(watcher, survivors, killed, before["term"])
-        except TimeoutError:
-            raise MachineUnusable(f"no peer named a new leader within {PATIENCE:.0f} s of the kill") from None
-        seconds = time.monotonic() - began
-    return Failover(killed, status["leader"], before["term"], status["term"], seconds)
+            hello = await asyncio.to_thread(ask_proxy_process, data_dir)
+        except ProxyUnavailable:
+            hello = {"faults": []}
+        if not hello["faults"]:
+            return time.monotonic() - began
+        await asyncio.sleep(POLL)
+    return None
 
 
 async def _first_to_name_another(watcher: Client, survivors: Sequence[str], killed: str, term: int) -> dict[str, Any]:

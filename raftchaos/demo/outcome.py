@@ -66,6 +66,8 @@ class Outcome:
         if len(self.steps) != len(STEPS):
             found.append(f"{len(self.steps)} of {len(STEPS)} steps took place")
         found += [f"the step {step.name!r} touched no request" for step in self.steps if not step.touched]
+        if self.failover.fault_off_seconds is None:
+            found.append(f"the fault of {self.failover.killed} stayed on after it was killed")
         found += [f"{check.node}: a fault may be left behind" for check in self.checks if not check.clean]
         found += [f"a process was left over: {process}" for process in self.left_processes]
         return found
@@ -73,7 +75,7 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 if everything was as promised."""
-        if not all(check.clean for check in self.checks):
+        if not all(check.clean for check in self.checks) or self.failover.fault_off_seconds is None:
             return LEFT_BEHIND
         return FAILED if self.problems() else 0
 

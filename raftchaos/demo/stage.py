@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from raftchaos.launch import Child, PeerProcess, free_port
 
 PEERS = ("node-1", "node-2", "node-3")
 REGISTERED_TIMEOUT = 20.0
+FLOW_TIMEOUT = 15.0
 
 
 class Stage:
@@ -99,24 +101,37 @@ class Load:
         self.child = child
         self.samples: list[Sample] = []
         self._report = report
+        self.flows = asyncio.Event()
+        """Set once the first request was answered."""
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
         """Starts the process and takes its samples until it ends."""
-        process = await self.child.start(stdout=asyncio.subprocess.PIPE)
-        assert process.stdout is not None
         try:
+            process = await self.child.start(stdout=asyncio.subprocess.PIPE)
+            assert process.stdout is not None
             async for line in process.stdout:
                 sample = Sample.from_json(line)
                 self.samples.append(sample)
+                self.flows.set()
                 self._report(sample)
         finally:
             self._finished.set()
 
+    async def wait_flows(self) -> None:
+        """Waits for the first answer. Raises `MachineUnusable` if there is none."""
+        try:
+            await asyncio.wait_for(self.flows.wait(), FLOW_TIMEOUT)
+        except TimeoutError:
+            raise self.child.failed(f"got no answer from the shop within {FLOW_TIMEOUT:.0f} s") from None
+
     async def stop(self) -> list[Sample]:
         """Ends the load, waits for the requests that are open, and returns all samples in the order of their time."""
         await self.child.stop()
-        await self._finished.wait()
+        with contextlib.suppress(
+            TimeoutError
+        ):  # the pipe of an ended process ends too; if it never began, there is none
+            await asyncio.wait_for(self._finished.wait(), launch.GRACE)
         return sorted(self.samples, key=lambda sample: sample.due)
 
 

@@ -44,7 +44,7 @@ def outcome(**more: Any) -> Outcome:
     fields: dict[str, Any] = {
         "task": task,
         "steps": step_outcomes(task, samples),
-        "failover": Failover("node-1", "node-2", 1, 2, 0.05),
+        "failover": Failover("node-1", "node-2", 1, 2, 0.05, 0.03),
         "restarted_seconds": 1.5,
         "checks": [ProxyCheck(node, 1, (), (), 0, 0.002) for node in NODES],
         "left_processes": [],
@@ -109,6 +109,12 @@ def test_a_trace_of_a_fault_ends_with_six(check: ProxyCheck) -> None:
     found = outcome(checks=[check])
     assert found.exit_code == 6
     assert found.to_dict()["noFaultLeftBehind"]["ok"] is False
+
+
+def test_a_fault_that_outlives_its_killed_peer_ends_with_six() -> None:
+    found = outcome(failover=Failover("node-1", "node-2", 1, 2, 0.05, None))
+    assert found.exit_code == 6
+    assert "stayed on" in found.problems()[0]
 
 
 def test_what_is_not_as_promised_is_told() -> None:
