@@ -143,8 +143,8 @@ LAST_WORDS: Final = 1.0  # a peer that stops waits this long for the cluster to 
 
 # ---- vitals
 LOOP_PROBE: Final = 0.25  # how often the lateness of the event loop is measured
-LOOP_LATE: Final = 0.5  # a loop that is later than this makes its node degraded
-LOOP_LATE_MEMORY: Final = 0.95  # of the lateness is left after each probe: forgotten in about 20 s
+LOOP_LATE: Final = 1.0  # a loop that is later than this makes its node degraded
+LOOP_LATE_MEMORY: Final = 0.85  # of the lateness is left after each probe: 3 s are forgotten in 2 s
 DISK_FREE: Final = 64 * 1024 * 1024  # less free space than this makes a node degraded
 STOP_TIMEOUT: Final = 5.0  # of each part of a graceful stop
 HAND_OVER: Final = 1.0  # a leader that stops gives another this long to take over

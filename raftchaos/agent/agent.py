@@ -110,6 +110,12 @@ class Agent:
             if local.stuck
         )
 
+    def recovering(self) -> tuple[str, ...]:
+        """Ids of the runs whose recovery has failed so far and is being tried again."""
+        return tuple(
+            str(run) for run, local in sorted(self._runs.items()) if local.problem and local.phase is Phase.RECOVERING
+        )
+
     async def stop(self, timeout: float = limits.REVERT + limits.LATENESS) -> bool:
         """Before the peer ends: take back everything, start nothing more, and tell the cluster if it listens.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 
 from raftchaos import limits
@@ -26,7 +27,7 @@ from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.faults.executor import FaultExecutor
-from raftchaos.faults.process import ReaperProcess
+from raftchaos.faults.process import ReaperProcess, reaper_command, reaper_lock_path
 from raftchaos.model.events import Event
 from raftchaos.peer.membership import PeerReplica, advertised, wait_for_membership
 from raftchaos.peer.services import Services
@@ -67,7 +68,17 @@ class Assembly:
         self.counts = Counts()
         self.live_events = LiveEvents(self.counts)
         mailbox = Mailbox(replica)
-        self.proxy = ProxyProcess(control_socket_path(data, "proxy"), clock, on_ready=lambda ready: self.agent.wake())
+        self.proxy = ProxyProcess(
+            control_socket_path(data, "proxy"),
+            clock,
+            arguments=(
+                "--reaper-command",
+                json.dumps(reaper_command(data)),
+                "--reaper-lock",
+                str(reaper_lock_path(data)),
+            ),
+            on_ready=lambda ready: self.agent.wake(),
+        )
         self.reaper = ReaperProcess(data, clock, on_change=lambda: self.agent.wake())
         self.executor = FaultExecutor(
             data, node=name, clock=clock, reaper=self.reaper, proxy=self.proxy, proxies=lambda: self.proxies.names()
@@ -84,6 +95,7 @@ class Assembly:
             incarnation=incarnation,
             directory=directory,
             health=lambda: self.vitals.unwell(),
+            recovering=lambda: self.agent.recovering(),
         )
         self.halts = LocalHalts(
             data,
@@ -189,9 +201,9 @@ class Assembly:
         """Bind the ports, start the processes. Raises MachineUnusable, DataCorrupt."""
         host, port = parse_address(self._settings.listen, what="--listen")
         await self.replica.start()
-        await self.api.start(host, port)
         await self.proxy.start()
         await self.proxies.open(self._settings.proxies)
+        await self.api.start(host, port)
 
     async def run(self) -> None:
         """Everything that goes on until it is cancelled. Raises what ends the peer."""

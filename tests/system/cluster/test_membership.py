@@ -36,14 +36,17 @@ def test_joining_through_any_member(cluster: Cluster) -> None:
 
 def test_restart_of_each_peer(cluster: Cluster, shop: Shop) -> None:
     shop.start(3)
+
+    def incarnation(name: str) -> int:
+        return next(n["incarnation"] for n in cluster[name].get("/api/v1/nodes")["nodes"] if n["name"] == name)
+
     for name in ("node-1", "node-2", "node-3"):
         peer = cluster[name]
-        before = {node["name"]: node["incarnation"] for node in peer.get("/api/v1/nodes")["nodes"]}[name]
+        before = incarnation(name)
         assert peer.stop() == 0, peer.output()
         peer.start()
+        wait_until(lambda name=name, before=before: incarnation(name) > before, 20, f"{name} has registered anew")
         cluster.wait_ready()
-        after = {node["name"]: node["incarnation"] for node in peer.get("/api/v1/nodes")["nodes"]}[name]
-        assert after > before
     view = cluster.wait_task(cluster.submit(orchestration("parallel", [outage("one", 1)])), 30)
     assert view["verdict"] == "passed", view
 
@@ -71,7 +74,7 @@ def test_a_peer_whose_data_directory_is_gone_is_a_new_member(cluster: Cluster) -
     victim = cluster["node-3"]
     victim.kill()
     for child in victim.children():
-        child.wait(20)
+        child.kill()
     shutil.rmtree(victim.data)
     # under its old name it is refused: it may have voted
     victim.start(cluster["node-1"].api)
