@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from raftchaos.consensus.driver import Driver, Scheduler
 from raftchaos.consensus.entries import decode_command
 from raftchaos.consensus.files import corrupt
 from raftchaos.consensus.handshake import Identity
+from raftchaos.consensus.listeners import Listeners
 from raftchaos.consensus.node import PeerNode
 from raftchaos.consensus.proposals import Proposals
 from raftchaos.consensus.queries import Queries
@@ -31,8 +31,6 @@ from raftchaos.core.interfaces import Entry, Outcome, Quorum, ReplicaStatus, Sta
 from raftchaos.errors import MachineUnusable, NoQuorum
 
 __all__ = ["Replica", "ReplicaConfig"]
-
-logger = logging.getLogger(__name__)
 
 APPLICATION_PENDING = 1024 * 1024
 """Bytes queued for a peer above which application messages to it are not sent: the log comes first."""
@@ -64,9 +62,7 @@ class Replica:
         self.stopped = asyncio.Event()
         """Set when it was closed or stopped by itself."""
         self._machine, self._scheduler = machine, scheduler
-        self._message_handlers: list[Callable[[str, dict[str, Any]], None]] = []
-        self._applied_callbacks: list[Callable[[], None]] = []
-        self._change_callbacks: list[Callable[[], None]] = []
+        self._listeners = Listeners()
         self._change_scheduled = False
         self._applied_seen = 0
         self._restored = False
@@ -226,8 +222,7 @@ class Replica:
                 self._restored = False
                 self.proposals.restored()
             self._applied_seen = applied
-            for callback in self._applied_callbacks:
-                callback()
+            self._listeners.tell_applied()
         self.waiting.check()
 
     def changed(self) -> None:
@@ -245,14 +240,13 @@ class Replica:
         if self.failure is None:
             self.proposals.changed()
             self.waiting.check()
-        for callback in self._change_callbacks:
-            callback()
+        self._listeners.tell_change()
 
     def received(self, peer: str, message: dict[str, Any]) -> None:
         """A message that is not Raft's own."""
         kind = message["type"]
         if kind == "application":
-            self._hand_on(peer, message["body"])
+            self._listeners.tell_message(peer, message["body"])
         elif kind == "propose":
             self.proposals.forwarded(peer, message, self.transmit)
         elif kind == "propose_refused":
@@ -261,13 +255,6 @@ class Replica:
             self._changes.asked_to_remove(peer)
         else:
             self._queries.received(peer, message)
-
-    def _hand_on(self, peer: str, body: dict[str, Any]) -> None:
-        for handler in self._message_handlers:
-            try:
-                handler(peer, body)
-            except Exception:
-                logger.exception("a message from %s could not be handled", peer)
 
     # ---- ReplicatedLog
 
@@ -369,7 +356,7 @@ class Replica:
         if self.stopped.is_set():
             return False
         if peer == self.name:
-            self._scheduler.call_soon(self._hand_on, peer, message)
+            self._scheduler.call_soon(self._listeners.tell_message, peer, message)
             return True
         if self.raft.transport.pending(PeerNode(peer, "")) > APPLICATION_PENDING:
             return False
@@ -377,15 +364,15 @@ class Replica:
 
     def on_message(self, handler: Callable[[str, dict[str, Any]], None]) -> None:
         """See ReplicatedLog."""
-        self._message_handlers.append(handler)
+        self._listeners.message.append(handler)
 
     def on_applied(self, callback: Callable[[], None]) -> None:
         """See ReplicatedLog."""
-        self._applied_callbacks.append(callback)
+        self._listeners.applied.append(callback)
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """See ReplicatedLog."""
-        self._change_callbacks.append(callback)
+        self._listeners.change.append(callback)
 
     async def add_voter(self, name: str, raft_address: str, *, timeout: float) -> None:
         """See ReplicatedLog. The peer must run by then: it is sent the log first, and votes once it has it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from consensus_support import RealCluster, TwinCluster
+from consensus_virtual import VirtualClock, virtual_time
 
 
 @pytest.fixture
@@ -25,3 +26,9 @@ async def either(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     made = TwinCluster() if request.param == "twin" else RealCluster(tmp_path)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def clock() -> Iterator[VirtualClock]:
+    with virtual_time() as made:
+        yield made

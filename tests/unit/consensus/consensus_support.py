@@ -152,6 +152,14 @@ class RealCluster:
         return [name for name, replica in self.replicas.items() if replica.status().role != "leader"]
 
 
+async def write(cluster: RealCluster, count: int, prefix: str = "w", size: int = 10) -> None:
+    """Write so many commands through the leader, a hundred at a time."""
+    leader = await cluster.leader()
+    for start in range(0, count, 100):
+        batch = range(start, min(count, start + 100))
+        await asyncio.gather(*(leader.propose(f"{prefix}:{i}", b"x" * size + b"%d" % i) for i in batch))
+
+
 class TwinCluster:
     """The same over the in-memory twin."""
 

@@ -4,12 +4,15 @@ term has two leaders. A failing seed is the whole reproduction.
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
 from consensus_virtual import VirtualClock, VirtualCluster, command, virtual_time
 
+from raftchaos.consensus.raft import Raft
 from raftchaos.consensus.seams import LEADER
+from raftchaos.errors import Refused
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -30,7 +33,21 @@ def disturb(cluster: VirtualCluster, chance: random.Random, crashes: bool) -> No
                 cluster.start(name)
 
 
-def run(seed: int, *, fifo: bool, crashes: bool, size: int, seconds: float = 12.0) -> VirtualCluster:
+def change_members(raft: Raft, cluster: VirtualCluster, chance: random.Random) -> None:
+    """Remove a voter or add one, if the leader may just now."""
+    name = chance.choice(cluster.names)
+    members = dict(raft.members)
+    if name == raft.me.name or (name in members and len(members) <= 2):
+        return
+    if members.pop(name, None) is None:
+        members[name] = f"{name}:1"
+    with contextlib.suppress(Refused):
+        raft.change_members(members)
+
+
+def run(
+    seed: int, *, fifo: bool, crashes: bool, size: int, seconds: float = 12.0, membership: bool = False
+) -> VirtualCluster:
     """Disturb a cluster under load, let it heal, and check that it agrees on everything that it ever acknowledged."""
     chance = random.Random(f"{seed} {fifo} {crashes}")
     with virtual_time() as clock:
@@ -42,6 +59,8 @@ def run(seed: int, *, fifo: bool, crashes: bool, size: int, seconds: float = 12.
                 if raft.role == LEADER and chance.random() < 0.7:
                     proposed += 1
                     raft.append(command(f"{seed}:{proposed}", size=chance.choice((10, 10, 2_000))))
+                    if membership and chance.random() < 0.02:
+                        change_members(raft, cluster, chance)
             if clock.now >= next_disturbance:
                 next_disturbance = clock.now + chance.uniform(0.1, 0.8)
                 disturb(cluster, chance, crashes)
@@ -56,13 +75,17 @@ def calm(cluster: VirtualCluster, clock: VirtualClock) -> None:
         if name not in cluster.rafts:
             cluster.start(name)
     end = clock.now + 10.0
+    voters: frozenset[str] = frozenset()
     while clock.now < end:
         cluster.step()
-        rafts = list(cluster.rafts.values())
+        leaders = [raft for raft in cluster.rafts.values() if raft.leader_ready]
+        voters = max(leaders, key=lambda raft: raft.term).voters if leaders else frozenset()
+        rafts = [cluster.rafts[name] for name in voters]
         applied = {raft.applied_index for raft in rafts}
         if len(applied) == 1 and all(raft.applied_index == raft.log.last_index for raft in rafts):
             break
-    states = [owner.state for owner in cluster.owners.values()]
+    assert voters, "nobody leads"
+    states = [cluster.owners[name].state for name in sorted(voters)]
     assert all(state == states[0] for state in states)
     assert set(cluster.acknowledged) <= set(states[0]), "an acknowledged entry is lost"
     assert len(states[0]) > 50, "the cluster did hardly anything"
@@ -73,6 +96,13 @@ def calm(cluster: VirtualCluster, clock: VirtualClock) -> None:
 @pytest.mark.parametrize("fifo", [True, False])
 def test_nothing_acknowledged_is_lost(seed: int, fifo: bool, crashes: bool) -> None:
     run(seed, fifo=fifo, crashes=crashes, size=5 if seed % 2 else 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("fifo", [True, False])
+def test_nothing_is_lost_while_members_change(seed: int, fifo: bool) -> None:
+    cluster = run(1_000 + seed, fifo=fifo, crashes=seed % 2 == 0, size=5, membership=True)
+    assert max(raft.configuration_index for raft in cluster.rafts.values()) > 2
 
 
 def test_a_peer_that_was_cut_off_does_not_depose_the_leader() -> None:
