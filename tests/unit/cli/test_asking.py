@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -148,6 +150,23 @@ async def test_waiting_has_an_end_and_the_task_goes_on(ask: Ask, experiment: str
     assert "task cancel" in done.err
     task = json.loads(done.out)["details"]["task"]
     assert json.loads((await ask("task", "show", task, "-o", "json")).out)["id"] == task
+
+
+async def test_ctrl_c_ends_the_wait_and_says_how_to_end_the_task(served: Served, experiment: str) -> None:  # noqa: F811
+    words = ("-m", "raftchaos.cli.main", "run", experiment, "--wait", "--peer", ",".join(served.addresses))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    first = await asyncio.wait_for(process.stderr.readline(), 20)  # it waits, and shows the task
+    task = next(iter(served.peers[0].state.tasks))
+    assert task in first.decode()
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 130
+    assert f"raftchaos task cancel {task}" in err.decode()
+    assert "Traceback" not in (out + err).decode()
+    assert task in served.peers[0].state.tasks
 
 
 async def test_pause_resume_and_cancel(ask: Ask, served: Served, experiment: str) -> None:  # noqa: F811
