@@ -33,11 +33,23 @@ _POLL = 0.02
 _LOG_SHOWN = 2_000
 
 
+_PORTS = range(12_000, 32_000)  # below those that the kernel gives to outgoing connections
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A loopback port that nobody listens on now, another one at each call.
+
+    The kernel gives none of these to a connection, so it stays free while whoever is to listen there is restarted.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        if port in _given:
+            continue
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            _given.add(port)
+            return port
 
 
 def new_mark(family: str = "") -> str:

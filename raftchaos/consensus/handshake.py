@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +22,9 @@ SIZE: Final = struct.Struct(">I")
 HELLO_FRAME: Final = 4_096  # whoever has not said who it is may not send more than this
 ALIVE: Final = SIZE.pack(0)
 NOT_A_MEMBER: Final = "not a member of this cluster"
-_ADDRESSES_LOGGED: Final = 1_024
+_HOSTS_REMEMBERED: Final = 1_024
+_TOLD: Final = 20
+_TOLD_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +108,28 @@ def judge(hello: Hello, me: Identity) -> None:
 
 
 class Complaints:
-    """Says once for each address and kind of misbehaviour that a connection was closed; the memory is bounded."""
+    """Says of every connection that was closed why, with its address; of a host that sends many, only of the first in
+    each minute. The memory is bounded.
+    """
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, str], None] = {}
+        self._hosts: dict[str, tuple[float, int]] = {}  # the minute's beginning, and how many were told in it
 
     def closed(self, peername: Any, kind: str, detail: str = "") -> None:
         """A connection from this socket address was closed for this reason."""
         host = str(peername[0]) if isinstance(peername, tuple) else "unknown address"
-        if (host, kind) in self._said:
+        now = time.monotonic()
+        began, told = self._hosts.pop(host, (now, 0))
+        if now - began >= _TOLD_SECONDS:
+            began, told = now, 0
+        if len(self._hosts) >= _HOSTS_REMEMBERED:
+            del self._hosts[next(iter(self._hosts))]
+        self._hosts[host] = (began, told + 1)
+        if told > _TOLD:
             return
-        if len(self._said) >= _ADDRESSES_LOGGED:
-            del self._said[next(iter(self._said))]
-        self._said[host, kind] = None
+        if told == _TOLD:
+            logger.warning("more connections to the Raft port from %s are closed; they are told no more for now", host)
+            return
         shown = f"{host}:{peername[1]}" if isinstance(peername, tuple) else host
         level = logging.INFO if kind == NOT_A_MEMBER else logging.WARNING  # a peer that joins is early at first
         logger.log(level, "closed a connection to the Raft port from %s: %s%s", shown, kind, detail and f" ({detail})")

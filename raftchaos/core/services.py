@@ -305,7 +305,5 @@ def no_quorum_message(status: ReplicaStatus) -> str:
     if quorum.has_quorum:
         return f"no leader: {reachable} of {voters} voting peers are reachable and an election is under way"
     away = ", ".join(name for name in quorum.voters if name not in quorum.reachable) or "unknown"
-    return (
-        f"no quorum: {quorum.missing} more of the {voters} voting peers must be reachable for a majority, "
-        f"found {reachable} (not reachable: {away})"
-    )
+    missing = "1 peer is missing" if quorum.missing == 1 else f"{quorum.missing} peers are missing"
+    return f"no quorum: {missing} for a majority of {voters}, found {reachable} (not reachable: {away})"

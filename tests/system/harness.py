@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,12 +19,7 @@ from typing import Any
 
 import psutil
 
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+from raftchaos.launch import free_port
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, interval: float = 0.05) -> Any:

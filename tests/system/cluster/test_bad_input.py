@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.harness import ApiError, Cluster, PeerProcess, call, free_port, orchestration
+from raftchaos.launch import free_port
+from tests.system.harness import ApiError, Cluster, PeerProcess, call, orchestration
 
 GOOD = """
 apiVersion: raftchaos.io/v1
@@ -44,7 +45,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
     ("text", "words"),
     [
         ("", ["empty"]),
-        ("just: [a\nbroken", ["line 2"]),
+        ("just: a\n  broken: b\n", ["experiment.yaml:2"]),
         ("\x00\x01\x02", []),
         ("- a\n- b\n", ["mapping"]),
         (GOOD.replace("ChaosOrchestration", "ChaosOrchestrion"), ["ChaosOrchestrion", "ChaosOrchestration"]),

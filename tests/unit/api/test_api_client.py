@@ -51,7 +51,7 @@ async def test_without_a_quorum_reads_answer_and_say_that_they_may_be_stale(serv
     served.peers[0].quorum = False
     status = await served.client.status(peer=served.addresses[0])
     assert status["stale"]
-    assert "1 more of the 3 voting peers" in status["staleReason"]
+    assert "1 peer is missing for a majority of 3" in status["staleReason"]
     assert status["ready"] is False
     with pytest.raises(NoQuorum):
         await served.client.status(peer=served.addresses[0], strong=True)
@@ -267,7 +267,7 @@ async def test_a_write_goes_to_a_peer_that_has_a_quorum(served: Served, document
 async def test_without_any_quorum_a_write_says_who_is_missing(served: Served, document: Document) -> None:
     for peer in served.peers:
         peer.quorum = False
-    with pytest.raises(NoQuorum, match="1 more of the 3 voting peers") as caught:
+    with pytest.raises(NoQuorum, match="1 peer is missing for a majority of 3") as caught:
         await served.client.submit(document)
     assert caught.value.details["quorum"]["missing"] == 1
     assert caught.value.spec.definite

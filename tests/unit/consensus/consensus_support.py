@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import random
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.consensus.timings import Timings
 from raftchaos.consensus.twin import InMemoryNetwork, InMemoryReplica
 from raftchaos.core.interfaces import Entry, ReplicatedLog
+from raftchaos.launch import free_port
 
 QUICK = Timings(election_min=0.15, election_max=0.3, append_period=0.03)
 
@@ -42,13 +42,6 @@ class Machine:
     def restore(self, data: bytes) -> None:
         self.commands, self.results = json.loads(data)
         self.restores += 1
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 async def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> None:

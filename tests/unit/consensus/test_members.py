@@ -8,10 +8,11 @@ import random
 from pathlib import Path
 
 import pytest
-from consensus_support import Machine, RealCluster, eventually, free_port, write
+from consensus_support import Machine, RealCluster, eventually, write
 
 from raftchaos.consensus.replica import Replica
 from raftchaos.errors import Conflict, NoQuorum, Refused
+from raftchaos.launch import free_port
 
 
 async def test_a_cluster_of_five_grows_one_by_one(cluster: RealCluster) -> None:
