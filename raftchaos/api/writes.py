@@ -31,8 +31,9 @@ async def submit(context: Context, request: web.Request) -> web.StreamResponse:
     Without an id one is made; such a request cannot be repeated safely.
     """
     body = await json_body(request, ("document", "scenarios", "id"), required=("document",))
+    chosen = task_id(body["id"]) if "id" in body else ""
     orchestration = _resolved(body)
-    task = task_id(body["id"]) if "id" in body else f"{orchestration.name}-{secrets.token_hex(4)}"
+    task = chosen or f"{orchestration.name}-{secrets.token_hex(4)}"
     state = context.services.state
     known = task in state.tasks or task in state.finished
     await written(context, context.services.submit(task, orchestration.to_dict()))

@@ -64,7 +64,6 @@ async def test_unknown_paths_and_wrong_methods_are_problems(http: aiohttp.Client
         b"null",
         b"\xff\xfe",
         b'{"document": NaN, "id": "x"}',
-        b'{"document": {}}',
         b'{"id": "x"}',
         b'{"document": {}, "id": 5}',
         b'{"document": {}, "id": "a/b"}',
@@ -83,6 +82,22 @@ async def test_bodies_that_are_no_submission_are_refused(
     async with http.post(f"{API}/tasks", data=body, headers={"Content-Type": "application/json"}) as response:
         await problem(response, 400, "usage")
     assert served.peers[0].writes == 0
+
+
+async def test_a_submission_without_an_id_gets_one(http: aiohttp.ClientSession) -> None:
+    document = {
+        "apiVersion": "raftchaos.io/v1",
+        "kind": "ChaosOrchestration",
+        "metadata": {"name": "checkout"},
+        "spec": {"steps": [{"name": "test", "scenario": "latency"}]},
+    }
+    found = set()
+    for _ in range(2):
+        async with http.post(f"{API}/tasks", json={"document": document}) as response:
+            assert response.status == 201
+            found.add((await response.json())["id"])
+    assert len(found) == 2
+    assert all(task.startswith("checkout-") for task in found)
 
 
 @pytest.mark.parametrize("document", [None, 5, [], {}, {"kind": "Pod"}, {"orchestration": None}])
@@ -204,7 +219,7 @@ async def test_the_description_is_the_table_of_routes(http: aiohttp.ClientSessio
     references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described))
     assert {"ChaosOrchestration", "ChaosScenario", "Problem"} <= set(references) <= schemas.keys()
     submit = described["paths"][f"{API}/tasks"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert submit["required"] == ["document", "id"]
+    assert submit["required"] == ["document"]
 
 
 def test_every_route_has_a_role_and_what_changes_something_is_for_no_viewer() -> None:
