@@ -26,7 +26,7 @@ demo: $(READY)
 	$(BIN)/raftchaos demo
 
 test: $(READY)
-	$(PYTEST) -q -n 2 --dist loadfile tests/unit tests/simulation tests/system/cluster/test_smoke.py
+	$(PYTEST) -q -n 2 --dist loadfile tests/unit tests/system/cluster/test_smoke.py
 
 test-system: $(READY)
 	$(PYTEST) -v -p no:cacheprovider tests/system
