@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pickle
 import random
@@ -39,6 +40,13 @@ async def pair(cluster: RealCluster) -> RealCluster:
 
 async def connect(cluster: RealCluster, name: str = "a") -> Streams:
     return await asyncio.open_connection(*split_address(cluster.addresses[name]))
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close this side, and wait until it is closed."""
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def closed(reader: asyncio.StreamReader) -> bytes:
@@ -91,7 +99,7 @@ async def test_a_stranger_changes_nothing_and_is_logged_once(
             addresses.append(f"{host}:{port}")
             writer.write(STRANGERS[kind])
             assert await closed(reader) == b""
-            writer.close()
+            await hang_up(writer)
     complaints = [record.getMessage() for record in caplog.records if "Raft port" in record.getMessage()]
     assert len(complaints) == 3
     assert all(address in complaint for address, complaint in zip(addresses, complaints, strict=True))
@@ -122,7 +130,7 @@ async def test_who_does_not_belong_is_refused_with_the_reason(
     reader, writer = await connect(pair)
     writer.write(hello(**changes))
     assert reason.encode() in await closed(reader)
-    writer.close()
+    await hang_up(writer)
     leader = await pair.leader()
     assert leader.status().quorum.reachable == ("a", "b")
     assert (await leader.propose("after", b"x")).result == {"position": 1}
@@ -138,7 +146,7 @@ async def test_many_silent_connections_do_not_keep_a_peer_out(
     await pair.restart("b")
     await pair.settled()
     for _, writer in crowd:
-        writer.close()
+        await hang_up(writer)
 
 
 async def test_a_member_that_sends_nonsense_loses_its_connection_only(cluster: RealCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import ssl
 import subprocess
@@ -59,4 +60,6 @@ async def test_plain_bytes_get_no_answer_from_a_secure_port(secure: RealCluster)
             answer = b""
     assert b"raft" not in answer
     writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
     assert (await (await secure.leader()).propose("w:1", b"x")).result == {"position": 1}
