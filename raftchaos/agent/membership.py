@@ -2,7 +2,8 @@
 
 A join is answered as soon as the leader has written the new peer's name and data directory into the registry; the
 leader then brings the newcomer up to date and lets it vote. A newcomer that does not see itself among the voters in
-time asks again, so a leader that is lost in between loses nothing. A removal is answered once it is done.
+time asks again, so a leader that is lost in between loses nothing. A removal is answered once it is done; it goes
+before a join that is under way, as that one may wait for a peer that never comes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from raftchaos import limits
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.core.commands import AdmitNode, Command, RemoveNode, encode
-from raftchaos.core.interfaces import ReplicatedLog
+from raftchaos.core.interfaces import Quorum, ReplicatedLog
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest, no_quorum_message, raise_for_result
 from raftchaos.core.state import ClusterState
@@ -54,6 +55,8 @@ class Membership:
         self._joining: OrderedDict[str, str] = OrderedDict()  # name and Raft address of who is to be let in
         self._served: OrderedDict[str, dict[str, Any] | None] = OrderedDict()  # request ids, and their answers
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()  # whoever changes the voters
+        self._adding: asyncio.Task[None] | None = None
         mailbox.register("membership.ask", ASK_FIELDS, self._on_ask)
         mailbox.register("membership.answer", ANSWER_FIELDS, self._on_answer)
 
@@ -73,7 +76,13 @@ class Membership:
     async def remove(self, name: str, *, timeout: float) -> None:
         """Have the leader take this peer out. Raises NotFound, Refused, NoQuorum."""
         fields = {"what": "remove", "name": name, "directory": "", "raft_address": "", "api_address": ""}
-        await self._ask(fields, timeout)
+        known = name in self._state().nodes
+        try:
+            await self._ask(fields, timeout)
+        except NotFound:
+            if not known:
+                raise
+            # It was there and is not any more: the leader that removed it has gone, and its answer with it.
 
     async def _ask(self, fields: Mapping[str, str], timeout: float) -> None:
         """Ask whoever leads, again and again under one request id, until one answers: a leader that has the request
@@ -131,18 +140,22 @@ class Membership:
     async def _serve(self) -> None:
         while True:
             sender, message = await self._asked.get()
-            if not self._log.status().leader_ready:
-                self._served.pop(message["request"], None)  # whoever asked will ask the leader that it then sees
-                continue
+            request, before = message["request"], self._log.status()
             try:
+                if not before.leader_ready:
+                    raise NoQuorum("this peer does not lead")
                 if message["what"] == "join":
                     await self._admit(message)
                 else:
                     await self._remove(message["name"])
             except RaftchaosError as error:
-                self._answer(sender, message["request"], error)
+                now = self._log.status()
+                if now.leader_ready and now.term == before.term:
+                    self._answer(sender, request, error)
+                else:  # no verdict of a leader: whoever asked asks the next one, which goes on from here
+                    self._served.pop(request, None)
             else:
-                self._answer(sender, message["request"], None)
+                self._answer(sender, request, None)
 
     def _answer(self, sender: str, request: str, error: RaftchaosError | None) -> None:
         answer = {
@@ -158,24 +171,33 @@ class Membership:
 
     async def _admit(self, message: Mapping[str, Any]) -> None:
         name, address = message["name"], message["raft_address"]
+        voters = self._log.status().quorum.voters
+        if name in voters and name not in self._state().nodes:
+            # It may have voted; a peer with another data directory must not speak for it.
+            raise Refused(
+                f"{name} is being removed and still votes", hint=f"repeat `raftchaos node remove {name}`, then join"
+            )
         await self._propose(AdmitNode(name, message["directory"], address, message["api_address"]))
-        if name in self._log.status().quorum.voters:
+        if name in voters:
             self._log.set_address(name, address)
         else:
             self._joining[name] = address
             self._wake.set()
 
     async def _remove(self, name: str) -> None:
-        known, voters = name in self._state().nodes, self._log.status().quorum.voters
-        if not known and name not in voters:
+        known, quorum = name in self._state().nodes, self._log.status().quorum
+        if not known and name not in quorum.voters:
             raise NotFound(f"found no node {name!r}; known are {', '.join(sorted(self._state().nodes)) or 'none'}")
-        if voters == (name,):
-            raise Refused(f"{name} is the last voter: a cluster cannot lose it", hint="stop the peer instead")
-        if known:
-            await self._propose(RemoveNode(name))
-        self._joining.pop(name, None)
-        if name in voters:
-            await self._log.remove_voter(name, timeout=limits.MEMBERSHIP_TIMEOUT)
+        if name in quorum.voters:
+            _check_rest(name, quorum)  # before the registry forgets it, so that nothing is done by halves
+        if self._adding is not None:
+            self._adding.cancel()
+        async with self._turn:
+            if known:
+                await self._propose(RemoveNode(name))
+            self._joining.pop(name, None)
+            if name in self._log.status().quorum.voters:
+                await self._log.remove_voter(name, timeout=limits.MEMBERSHIP_TIMEOUT)
 
     async def _propose(self, command: Command) -> None:
         raise_for_result((await self._log.propose(self._request_ids.next(), encode(command))).result)
@@ -186,10 +208,36 @@ class Membership:
                 self._wake.clear()
                 await self._wake.wait()
             name, address = self._joining.popitem(last=False)
-            node = self._state().nodes.get(name)
-            if node is None or not self._log.status().leader_ready:
-                continue
-            try:
-                await self._log.add_voter(name, address, timeout=limits.MEMBERSHIP_TIMEOUT)
-            except (RaftchaosError, TimeoutError) as error:
-                LOGGER.warning("%s at %s could not be let in: %s; it has to ask again", name, address, error)
+            async with self._turn:
+                if name in self._state().nodes and self._log.status().leader_ready:
+                    await self._add(name, address)
+
+    async def _add(self, name: str, address: str) -> None:
+        """Bring a peer up to date and let it vote. A removal may cut that short: it is done again after it."""
+        adding = asyncio.create_task(self._log.add_voter(name, address, timeout=limits.MEMBERSHIP_TIMEOUT))
+        self._adding = adding
+        try:
+            await asyncio.wait([adding])
+        finally:
+            adding.cancel()
+            self._adding = None
+        if adding.cancelled():
+            self._joining.setdefault(name, address)
+            return
+        try:
+            adding.result()
+        except (RaftchaosError, TimeoutError) as error:
+            LOGGER.warning("%s at %s could not be let in: %s; it has to ask again", name, address, error)
+
+
+def _check_rest(name: str, quorum: Quorum) -> None:
+    """Raises Refused if the voters could decide nothing without this one."""
+    rest = [voter for voter in quorum.voters if voter != name]
+    if not rest:
+        raise Refused(f"{name} is the last voter: a cluster cannot lose it", hint="stop the peer instead")
+    there, needed = sum(voter in quorum.reachable for voter in rest), len(rest) // 2 + 1
+    if there < needed:
+        raise Refused(
+            f"without {name} only {there} of {len(rest)} voters would be reachable, {needed} are needed",
+            hint="start the other peers first, or remove one that is gone",
+        )
