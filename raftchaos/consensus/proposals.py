@@ -146,9 +146,15 @@ class Proposals:
     # ---- the leader's side
 
     def append(self, request_id: str, command: bytes) -> bool:
-        """Append as the leader, stamped with its wall clock. False: certainly not appended."""
-        content = encode_command(request_id, int(self._wall() * 1000), command)
-        return self._raft().append(content) is not None
+        """Append as the leader, stamped with its wall clock. False: certainly not appended.
+
+        A leader that knows itself to be without a majority takes nothing: its callers are told something definite.
+        """
+        raft = self._raft()
+        reachable = 1 + sum(1 for node in raft.others if raft.is_connected(node))
+        if reachable < len(raft.voters) // 2 + 1:
+            return False
+        return raft.append(encode_command(request_id, int(self._wall() * 1000), command)) is not None
 
     def forwarded(self, peer: str, message: dict[str, Any], reply: Callable[[str, dict[str, Any]], object]) -> None:
         """Another peer's command. Only a refusal is answered: success shows in the log."""

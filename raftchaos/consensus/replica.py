@@ -28,6 +28,7 @@ from raftchaos.consensus.storage import MemoryLog
 from raftchaos.consensus.transport import TcpTransport
 from raftchaos.consensus.waiting import Waiting
 from raftchaos.core.interfaces import Entry, Outcome, Quorum, ReplicaStatus, StateMachine
+from raftchaos.core.services import no_quorum_message
 from raftchaos.errors import MachineUnusable, NoQuorum
 
 __all__ = ["Replica", "ReplicaConfig"]
@@ -307,12 +308,10 @@ class Replica:
         )
 
     def _missing(self) -> tuple[str, dict[str, Any]]:
-        quorum = self.status().quorum
+        status = self.status()
+        quorum = status.quorum
         details = {"voters": list(quorum.voters), "reachable": list(quorum.reachable), "missing": quorum.missing}
-        if quorum.has_quorum:
-            return "no leader answered in time", details
-        count = f"{len(quorum.reachable)} of {len(quorum.voters)} voters are reachable"
-        return f"{count}, {quorum.missing} more must be for a majority", details
+        return no_quorum_message(status), details
 
     def no_quorum(self, what: str) -> NoQuorum:
         """The error for something that needs a majority and did not get it."""

@@ -115,13 +115,27 @@ async def test_a_write_in_flight_when_the_leader_dies_is_made_once(cluster: Real
 async def test_a_write_that_may_have_been_made_is_not_called_definite(cluster: RealCluster) -> None:
     await cluster.grow("a", "b", "c")
     leader = await cluster.leader()
-    for name in cluster.followers():
-        await cluster.stop(name)
+    others = cluster.followers()
+    for name in others:
+        cluster.replicas[name]._driver.stop()  # connected, and silent
     with pytest.raises(OutcomeUnknown) as caught:  # it entered the log of one that was still the leader
         await leader.propose("maybe", b"x", timeout=1.0)
     assert caught.value.details["request_id"] == "maybe"
-    with pytest.raises(NoQuorum):
+    for name in others:
+        await cluster.stop(name)
+    with pytest.raises(NoQuorum, match="1 peer is missing"):
         await leader.propose("never", b"x", timeout=0.2)
+
+
+async def test_a_leader_whose_followers_are_gone_takes_no_write(cluster: RealCluster) -> None:
+    await cluster.grow("a", "b", "c")
+    leader = await cluster.leader()
+    for name in cluster.followers():
+        await cluster.stop(name)
+    last = leader.status().last_index
+    with pytest.raises(NoQuorum, match="1 peer is missing"):
+        await leader.propose("never", b"x", timeout=0.5)
+    assert leader.status().last_index == last
 
 
 async def test_a_port_in_use_is_named(cluster: RealCluster) -> None:
