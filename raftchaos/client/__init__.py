@@ -218,24 +218,29 @@ class Client:
     async def events(self, *, task: str | None = None, after: str | None = None) -> AsyncGenerator[Json, None]:
         """The events of the cluster (or of one task), for ever; a break goes on at the next peer that answers.
 
-        Raises Unreachable once no peer has answered for the client's timeout.
+        Raises Unreachable once every peer was tried in vain and none has answered for the client's timeout.
         """
         loop = asyncio.get_running_loop()
         last, broken_since = after, None
+        failed: dict[str, str] = {}
         while True:
+            peer = self._transport.first
             try:
                 async with aclosing(self._transport.stream(task, last)) as messages:
                     async for message in messages:
                         broken_since = None
+                        failed.clear()
                         last = message.id or last
                         if message.event:
                             self._transport.saw(last)
                             yield json.loads(message.data)
             except (NotSent, Broken, Busy) as error:
                 broken_since = loop.time() if broken_since is None else broken_since
-                if loop.time() - broken_since > self._transport.timeout:
-                    raise Unreachable(f"the event stream broke and no peer answered: {error}") from error
-            self._transport.turn()
+                failed[peer] = str(error)
+                if len(failed) >= len(self.peers) and loop.time() - broken_since > self._transport.timeout:
+                    told = "; ".join(failed.values())
+                    raise Unreachable(f"the event stream broke and no peer answered: {told}") from error
+            self._transport.turn(peer)
             await asyncio.sleep(PAUSE)
 
     # ---- halt, resume, faults ----------------------------------------------------------------------------------

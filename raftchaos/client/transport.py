@@ -86,9 +86,15 @@ class Transport:
             session, self._session = self._session, None
             await session.close()
 
-    def turn(self) -> None:
-        """Asks another peer first from now on."""
-        self._first = (self._first + 1) % len(self.peers)
+    @property
+    def first(self) -> str:
+        """The peer that is asked first."""
+        return self.peers[self._first % len(self.peers)]
+
+    def turn(self, tried: str) -> None:
+        """Asks the peer after `tried` first from now on, unless another than `tried` is first already."""
+        if self.first == tried:
+            self._first = (self._first + 1) % len(self.peers)
 
     def saw(self, event_id: str | None) -> None:
         """Remembers the index of an event that was seen."""
@@ -157,24 +163,26 @@ class Transport:
             raise Broken(f"{address}: {_words(error)}") from error
 
     async def stream(self, task: str | None, after: str | None) -> AsyncGenerator[Message, None]:
-        """The messages of one connection to one peer.
+        """The messages of one connection to one peer, which must begin within `ATTEMPT`: a frozen one takes no more.
 
         Each piece that came ends in a message without an event: it shows that the peer is there, and its id is the
         place to go on after.
         """
         import aiohttp
 
-        address = self.peers[self._first % len(self.peers)]
+        address = self.first
         headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": after})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=STREAM_SILENCE)
         decoder = Decoder()
         try:
-            async with self._open().get(
-                f"http://{address}{PREFIX}/events",
-                params={} if task is None else {"task": task},
-                headers=headers,
-                timeout=timeout,
-            ) as response:
+            async with asyncio.timeout(ATTEMPT):
+                response = await self._open().get(
+                    f"http://{address}{PREFIX}/events",
+                    params={} if task is None else {"task": task},
+                    headers=headers,
+                    timeout=timeout,
+                )
+            async with response:
                 if response.status >= 400:
                     raise _problem(address, response.status, await _read(response))
                 async for piece in response.content.iter_any():

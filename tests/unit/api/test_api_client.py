@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raftchaos.client import Client, new_task_id, parse_peers
+from raftchaos.client import Client, new_task_id, parse_peers, transport
 from raftchaos.errors import (
     Busy,
     Conflict,
@@ -385,6 +385,26 @@ async def test_watch_goes_on_at_another_peer_without_loss_or_repeat(served: Serv
     assert seen == [
         f"{event.index}-{event.number}" for event in served.peers[1].machine.events.after(0, 0) if event.task == "t-1"
     ]
+
+
+async def test_a_stream_passes_over_dead_and_frozen_peers(
+    served: Served, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with more of them than there is patience for: whoever has not been tried may answer."""
+    monkeypatch.setattr(transport, "ATTEMPT", 0.2)
+    await served.client.submit(document, task_id="t-1")
+    with socket.create_server(("127.0.0.1", 0)) as frozen, socket.create_server(("127.0.0.1", 0)) as gone:
+        dead = [f"127.0.0.1:{one.getsockname()[1]}" for one in (gone, frozen)]
+        gone.close()
+        async with (
+            Client([*dead, served.addresses[0]], timeout=0.1) as client,
+            aclosing(client.events(task="t-1", after="0")) as events,
+        ):
+            assert (await asyncio.wait_for(anext(events), 10))["type"] == "taskSubmitted"
+        async with Client(dead, timeout=0.1) as client, aclosing(client.events()) as events:
+            with pytest.raises(Unreachable) as caught:
+                await asyncio.wait_for(anext(events), 10)
+    assert all(address in str(caught.value) for address in dead)
 
 
 async def test_wait_returns_the_end_and_tells_every_change(served: Served, document: Document) -> None:
