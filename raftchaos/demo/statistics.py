@@ -79,17 +79,21 @@ class StepWindows:
     after: Window
 
 
-def step_windows(spans: Sequence[tuple[float, float]], calm: float, settle: float = 0.3) -> list[StepWindows]:
+def step_windows(
+    spans: Sequence[tuple[float, float]], calm: float, settle: float = 0.3, lead: float = 0.2
+) -> list[StepWindows]:
     """The windows of steps that lasted over `spans` (start, end), in order.
 
     `calm` is how long before and after at most; a window never reaches into the neighbouring step. The first `settle`
-    seconds after a step belong to nobody: requests that waited for the fault still come in.
+    seconds after a step belong to nobody: requests that waited for the fault still come in. Nor do the last `lead`
+    seconds before one: a fault is on a moment before the cluster knows it, and meets requests that were due before.
     """
     found = []
     for number, (start, end) in enumerate(spans):
         earliest = spans[number - 1][1] + settle if number else -math.inf
-        latest = spans[number + 1][0] if number + 1 < len(spans) else math.inf
-        before = Window(min(start, max(start - calm, earliest)), start)
+        latest = spans[number + 1][0] - lead if number + 1 < len(spans) else math.inf
+        calm_until = start - lead
+        before = Window(min(calm_until, max(start - calm, earliest)), calm_until)
         after = Window(end + settle, max(end + settle, min(end + settle + calm, latest)))
         found.append(StepWindows(before, Window(start, end), after))
     return found

@@ -55,9 +55,9 @@ def test_an_empty_window_says_so() -> None:
 
 
 def test_windows_lie_around_their_steps() -> None:
-    first, second = step_windows([(10, 15), (18, 23)], calm=3, settle=0.5)
-    assert first == StepWindows(Window(7, 10), Window(10, 15), Window(15.5, 18))
-    assert second == StepWindows(Window(15.5, 18), Window(18, 23), Window(23.5, 26.5))
+    first, second = step_windows([(10, 15), (18, 23)], calm=3, settle=0.5, lead=0.25)
+    assert first == StepWindows(Window(7, 9.75), Window(10, 15), Window(15.5, 17.75))
+    assert second == StepWindows(Window(15.5, 17.75), Window(18, 23), Window(23.5, 26.5))
 
 
 def test_windows_never_reach_into_a_neighbour() -> None:
@@ -72,7 +72,7 @@ def test_windows_of_any_steps_are_in_order(parts: list[float]) -> None:
     spans = [(marks[n], marks[n + 1]) for n in range(0, len(marks) - 1, 2)]
     for (start, end), windows in zip(spans, step_windows(spans, 3.0), strict=True):
         assert windows.during == Window(start, end)
-        assert windows.before.start <= windows.before.end == start
+        assert windows.before.start <= windows.before.end < start
         assert end <= windows.after.start <= windows.after.end
 
 
