@@ -27,6 +27,7 @@ GUESTS: Final = 16
 RETRY_FIRST: Final = 0.05
 RETRY_MOST: Final = 0.4
 YIELD: Final = 1.0  # the peer with the lesser name lets the other one connect this long before it tries itself
+ACCEPT_STEPS: Final = 4  # turns of the loop from the arrival of a connection to its protocol, and one more
 
 
 class TcpTransport(PeerTransport):
@@ -99,7 +100,8 @@ class TcpTransport(PeerTransport):
         self._tasks.clear()
         if self._server is not None:
             await self._server.wait_closed()
-            await asyncio.sleep(0)  # what was accepted before the port closed is only now a connection
+            for _ in range(ACCEPT_STEPS):  # what was accepted before the port closed is only then a connection
+                await asyncio.sleep(0)
         while self._open:
             await next(iter(self._open)).gone.wait()
 
