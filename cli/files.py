@@ -42,6 +42,8 @@ def _read(path: Path) -> tuple[str, bytes]:
 
     if str(path) != "-":
         return str(path), read_bytes(path)
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", hint="name a file, or give it something to read")
     data = sys.stdin.buffer.read(limits.DOCUMENT + 1)
     if len(data) > limits.DOCUMENT:
         raise UsageError(f"standard input has more than {limits.DOCUMENT:,} bytes", hint="split it")

@@ -5,9 +5,10 @@ Commands are loaded when they are used, so that `raftchaos --help` imports nothi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import itertools
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -88,40 +89,73 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. User errors are told on stderr, without a traceback."""
-    from raftchaos.cli.output import OutputClosed
+    from raftchaos.cli.output import OutputClosed, OutputFailed
 
     args = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # closed before the start; what is told there goes nowhere, and not to stdout instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names and messages may have letters that a terminal does not know
+    try:
+        try:
+            return _run(args)
+        except OutputFailed:
+            raise
+        except RaftchaosError as error:
+            return report(error, output=wanted_output(args))
+    except (OutputClosed, BrokenPipeError):
+        _forget_output()
+        return OUTPUT_CLOSED
+    except OutputFailed as error:
+        _forget_output()
+        return report(error, output="table")
+
+
+def _run(args: list[str]) -> int:
+    """The exit code of a command. Raises RaftchaosError."""
     try:
         code = cli.main(args, prog_name="raftchaos", standalone_mode=False)
-        sys.stdout.flush()
-    except RaftchaosError as error:
-        return report(error, as_json=wants_json(args))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        if wanted_output(args) == "table":  # a group without its command: its help is the best answer
+            print(error.format_message(), file=sys.stderr)
+            return UsageError.spec.exit_code
+        raise UsageError("found no command", hint=_help_of(error)) from None
     except click.ClickException as error:
-        return report(usage_error(error), as_json=wants_json(args))
+        raise usage_error(error) from None
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except (OutputClosed, BrokenPipeError):
-        # what Python still holds for stdout must go somewhere, or it complains at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OUTPUT_CLOSED
     return code if isinstance(code, int) else 0
+
+
+def _forget_output() -> None:
+    """What Python still holds for stdout must go somewhere, or it complains at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def usage_error(error: click.ClickException) -> UsageError:
     """What click found wrong with the words of a command, as an error of ours."""
+    return UsageError(error.format_message().rstrip("."), hint=_help_of(error))
+
+
+def _help_of(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "raftchaos"
-    return UsageError(error.format_message().rstrip("."), hint=f"`{command} --help` shows what it takes")
+    return f"`{command} --help` shows what it takes"
 
 
-def report(error: RaftchaosError, *, as_json: bool) -> int:
+def report(error: RaftchaosError, *, output: str) -> int:
     """Tells an error: words on stderr and, for programs, a problem document on stdout. Returns the exit code."""
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(problem_of(error), indent=2, default=str))
-        sys.stdout.flush()
+    from raftchaos.cli.output import show
+
+    told = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+    with contextlib.suppress(OSError):  # the exit code and stdout still tell, where nobody takes stderr
+        print("\n".join(told), file=sys.stderr, flush=True)
+    if output != "table":
+        show(output, problem_of(error))
     return error.spec.exit_code
 
 
@@ -140,13 +174,13 @@ def problem_of(error: RaftchaosError) -> dict[str, Any]:
     }
 
 
-def wants_json(args: Sequence[str]) -> bool:
-    """Whether the words ask for JSON. Looks at the words themselves: an error may come before they are parsed."""
-    words = [*args, ""]
-    return any(
-        word in ("-ojson", "-o=json", "--output=json") or (word in ("-o", "--output") and following == "json")
-        for word, following in itertools.pairwise(words)
-    )
+def wanted_output(args: Sequence[str]) -> str:
+    """`json`, `yaml` or `table`, as the words ask. Looks at the words themselves: an error may come before parsing."""
+    for word, following in itertools.pairwise([*args, ""]):
+        for kind in ("json", "yaml"):
+            if word in (f"-o{kind}", f"--output={kind}") or (word in ("-o", "--output") and following == kind):
+                return kind
+    return "table"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from raftchaos.errors import ErrorSpec, RaftchaosError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -40,13 +42,23 @@ class OutputClosed(Exception):
     """Whoever read our output has gone; there is nobody to tell anything."""
 
 
+class OutputFailed(RaftchaosError):
+    """stdout does not take what is to be said: the disk is full, or it was closed before the start."""
+
+    spec = ErrorSpec("output-failed", 500, 5, False, "send the output elsewhere; what was asked for has been done")
+
+
 def emit(text: str) -> None:
-    """Writes text to stdout. Raises `OutputClosed` if nobody reads it any more."""
+    """Writes text to stdout. Raises `OutputClosed` if nobody reads it any more, `OutputFailed` if it takes nothing."""
+    if sys.stdout is None:
+        raise OutputFailed("stdout is closed, so the answer can be shown nowhere")
     try:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         raise OutputClosed from None
+    except OSError as error:
+        raise OutputFailed(f"the answer could not be written to stdout: {error.strerror}") from error
 
 
 def show(output: str, data: Any, *parts: RenderableType) -> None:
@@ -65,7 +77,7 @@ def render(*parts: RenderableType) -> None:
     """Shows tables and lines: with colours on a terminal, as plain text of full width elsewhere."""
     from rich.console import Console
 
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else 160
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=terminal, highlight=False, soft_wrap=not terminal)

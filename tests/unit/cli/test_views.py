@@ -8,7 +8,7 @@ import pytest
 
 from raftchaos.cli.display import Bars, Lines, bar, share
 from raftchaos.cli.dry_run import preview_parts
-from raftchaos.cli.main import problem_of, wants_json
+from raftchaos.cli.main import problem_of, wanted_output
 from raftchaos.cli.output import ago, plain, render
 from raftchaos.cli.task_view import effect_words, task_exit_code, task_parts, touched
 from raftchaos.errors import NoQuorum, all_errors
@@ -99,12 +99,19 @@ def test_a_preview(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in shown, word
 
 
-def test_whether_words_ask_for_json() -> None:
-    assert wants_json(["status", "-o", "json"])
-    assert wants_json(["status", "--output=json"])
-    assert wants_json(["-ojson"])
-    assert not wants_json(["status", "-o", "yaml", "json"])
-    assert not wants_json(["run", "-o"])
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        (["status", "-o", "json"], "json"),
+        (["status", "--output=json"], "json"),
+        (["-ojson"], "json"),
+        (["status", "-o", "yaml", "json"], "yaml"),
+        (["run", "-o"], "table"),
+        (["run", "json"], "table"),
+    ],
+)
+def test_which_output_words_ask_for(words: list[str], output: str) -> None:
+    assert wanted_output(words) == output
 
 
 def test_an_error_as_data() -> None:
