@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from raftchaos.clock import Clock
@@ -22,6 +22,8 @@ class Identity:
     """Id of the cluster that it founds, joins or belongs to; empty before that."""
     member: bool
     """Whether its Raft files were made; from then on they must be there."""
+    voted: bool
+    """Whether it has been a voter: one that is none any more was removed, and does not join again by itself."""
     directory: str
     """Random, made with the directory: tells a peer that lost its data directory from the one that had it."""
     incarnation: int
@@ -60,7 +62,7 @@ class DataDirectory:
                 raise DataCorrupt(f"{file} is missing although {self.path / 'raft'} exists")
             return None
         try:
-            return Identity(value["name"], value["cluster"], value["member"], value["directory"], value["incarnation"])
+            return Identity(**{field.name: value[field.name] for field in fields(Identity)})
         except (KeyError, TypeError) as error:
             raise DataCorrupt(f"{file} is damaged: {error!r} is missing") from error
 
@@ -77,7 +79,7 @@ class DataDirectory:
             )
         started = int(clock.wall() * 1000)
         if old is None:
-            self._write(Identity(name, "", False, uuid.uuid4().hex, started))
+            self._write(Identity(name, "", False, False, uuid.uuid4().hex, started))
         else:
             self._write(replace(old, incarnation=max(old.incarnation + 1, started)))
         assert self.identity is not None
@@ -95,17 +97,14 @@ class DataDirectory:
         if not self.identity.member:
             self._write(replace(self.identity, member=True))
 
+    def become_voter(self) -> None:
+        """Remember that this peer was let in."""
+        assert self.identity is not None
+        if not self.identity.voted:
+            self._write(replace(self.identity, voted=True))
+
     def _write(self, identity: Identity) -> None:
-        write_record(
-            self.path / "identity.msgpack",
-            {
-                "name": identity.name,
-                "cluster": identity.cluster,
-                "member": identity.member,
-                "directory": identity.directory,
-                "incarnation": identity.incarnation,
-            },
-        )
+        write_record(self.path / "identity.msgpack", asdict(identity))
         self.identity = identity
 
     def close(self) -> None:

@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+
+import psutil
 
 from raftchaos import limits
 from raftchaos._version import VERSION
 from raftchaos.agent.agent import Agent
-from raftchaos.agent.data_directory import Identity
+from raftchaos.agent.data_directory import DataDirectory
 from raftchaos.agent.halts import LocalHalts
 from raftchaos.agent.leader import Leader
 from raftchaos.agent.lease_keeper import LeaseKeeper
@@ -58,12 +61,18 @@ class Assembly:
     """One start of a peer. `start`, `run` for as long as it lives, `stop` for a graceful end, `close` always."""
 
     def __init__(
-        self, settings: PeerSettings, identity: Identity, replica: PeerReplica, machine: ReplicatedState, clock: Clock
+        self,
+        settings: PeerSettings,
+        directory: DataDirectory,
+        replica: PeerReplica,
+        machine: ReplicatedState,
+        clock: Clock,
     ) -> None:
-        self._settings, self._identity = settings, identity
+        assert directory.identity is not None
+        self._settings, self._directory, self._identity = settings, directory, directory.identity
         self.replica, self.machine = replica, machine
         name, data = settings.name, settings.data_dir
-        incarnation, directory = identity.incarnation, identity.directory
+        incarnation, directory_id = self._identity.incarnation, self._identity.directory
         request_ids = RequestIds(name, incarnation)
         self.counts = Counts()
         self.live_events = LiveEvents(self.counts)
@@ -93,7 +102,7 @@ class Assembly:
             state=lambda: machine.state,
             name=name,
             incarnation=incarnation,
-            directory=directory,
+            directory=directory_id,
             health=lambda: self.vitals.unwell(),
             recovering=lambda: self.agent.recovering(),
         )
@@ -109,7 +118,7 @@ class Assembly:
         self.agent = Agent(
             name=name,
             incarnation=incarnation,
-            directory=directory,
+            directory=directory_id,
             replicated=replica,
             state=lambda: machine.state,
             lease=self.keeper.lease,
@@ -221,29 +230,29 @@ class Assembly:
                 group.create_task(part)
 
     async def _take_part(self) -> None:
-        await wait_for_membership(self._settings, self._identity, self.replica)
+        await wait_for_membership(self._settings, self._directory, self.replica)
         await self.registration.run()
 
     async def stop(self) -> None:
-        """Take back every fault, hand over leadership; while `run` goes on."""
+        """Take back every fault, hand over leadership, let the reaper go; while `run` goes on."""
         await self.agent.stop()
         if self.replica.status().leader_ready:
             await self.replica.transfer_leadership(timeout=limits.HAND_OVER)
+        await self.reaper.stop()  # it stays if something could not be taken back, and goes on after this process
 
-    async def close(self, *, graceful: bool) -> None:
-        """Let go of everything, in the reverse order. After a graceful stop the processes end too."""
+    async def close(self, *, with_proxies: bool) -> None:
+        """Let go of everything, in the reverse order. The proxy process ends too if it is said, or goes on relaying
+        until the next start of this peer adopts it."""
         self.feed.close()
-        for step in (
-            self.api.stop(),
-            self._stop_reaper(graceful),
-            self.proxy.stop(shutdown=graceful),
-            self.replica.close(),
-        ):
+        for step in (self.api.stop(), self.proxy.stop(shutdown=with_proxies), self.replica.close()):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limits.STOP_TIMEOUT):
                     await step
         self.proxies.close()
 
-    async def _stop_reaper(self, graceful: bool) -> None:
-        if graceful:
-            await self.reaper.stop()
+    @property
+    def started_proxies(self) -> bool:
+        """Whether this start of the peer has started the proxy process, and did not find it."""
+        with contextlib.suppress(psutil.Error):
+            return self.proxy.pid is not None and psutil.Process(self.proxy.pid).ppid() == os.getpid()
+        return False

@@ -9,16 +9,20 @@ import importlib.util
 import logging
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from raftchaos.agent.data_directory import DataDirectory
 from raftchaos.clock import SystemClock
 from raftchaos.config import PeerSettings
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.errors import MachineUnusable, RaftchaosError, Refused
+from raftchaos.errors import MachineUnusable, RaftchaosError
 from raftchaos.peer.assembly import Assembly
-from raftchaos.peer.membership import open_replica
+from raftchaos.peer.membership import open_replica, removed
 
 LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def run_peer(settings: PeerSettings) -> int:
@@ -45,63 +49,101 @@ def _event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+class _Asked(Exception):
+    """Somebody ends the peer before it has started."""
+
+
 async def _run(settings: PeerSettings) -> None:
+    asked = asyncio.Event()
+    _listen_to_signals(asked)
     clock = SystemClock()
     directory = DataDirectory(settings.data_dir)
     try:
-        identity = directory.begin(settings.name, clock)
+        directory.begin(settings.name, clock)
         machine = ReplicatedState()
-        replica = await open_replica(settings, directory, machine)
-        assembly = Assembly(settings, identity, replica, machine, clock)
-        await _live(settings, assembly)
+        replica = await _unless(asked, open_replica(settings, directory, machine))
+        await _live(settings, Assembly(settings, directory, replica, machine, clock), asked)
+    except _Asked:
+        LOGGER.info("%s has ended before it served anybody", settings.name)
     finally:
         directory.close()
 
 
-async def _live(settings: PeerSettings, assembly: Assembly) -> None:
-    graceful = False
-    try:
-        await assembly.start()
-        gc.collect()
-        gc.freeze()  # what is there now stays; it need not be looked at again
-        LOGGER.info("%s serves its API at %s and Raft at %s", settings.name, settings.listen, settings.raft_listen)
-        running = asyncio.create_task(assembly.run())
-        try:
-            await _until_end(assembly, running)
-        finally:
-            if not running.done():
-                with contextlib.suppress(TimeoutError):
-                    await assembly.stop()
-                graceful = True
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await _first_error(running)
-    finally:
-        await assembly.close(graceful=graceful)
-    LOGGER.info("%s has ended", settings.name)
-
-
-async def _until_end(assembly: Assembly, running: asyncio.Task[None]) -> None:
-    """Returns when somebody ends the peer. Raises what else ends it."""
-    wake, asked = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
+def _listen_to_signals(asked: asyncio.Event) -> None:
     def ask(number: signal.Signals) -> None:
         LOGGER.info("%s: ending", number.name)
         asked.set()
-        wake.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask, number)
+        asyncio.get_running_loop().add_signal_handler(number, ask, number)
+
+
+async def _unless(asked: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Gives it up and raises _Asked once somebody ends the peer."""
+    working, asking = asyncio.create_task(work), asyncio.create_task(asked.wait())
+    try:
+        await asyncio.wait((working, asking), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise _Asked
+        return working.result()
+    finally:
+        working.cancel()
+        asking.cancel()
+        await asyncio.wait((working, asking))
+
+
+async def _live(settings: PeerSettings, assembly: Assembly, asked: asyncio.Event) -> None:
+    try:
+        await _unless(asked, assembly.start())
+    except BaseException:
+        await assembly.close(with_proxies=assembly.started_proxies)
+        raise
+    gc.collect()
+    gc.freeze()  # what is there now stays; it need not be looked at again
+    LOGGER.info("%s serves its API at %s and Raft at %s", settings.name, settings.listen, settings.raft_listen)
+    running = asyncio.create_task(assembly.run())
+    crashed = False
+    try:
+        await _until_end(assembly, running, asked)
+    except RaftchaosError:
+        raise
+    except BaseException:
+        crashed = True  # as after a SIGKILL: the reaper takes back what is on, and the proxies go on relaying
+        raise
+    finally:
+        try:
+            await _end(assembly, running)
+        finally:
+            await assembly.close(with_proxies=not crashed)
+    LOGGER.info("%s has ended", settings.name)
+
+
+async def _end(assembly: Assembly, running: asyncio.Task[None]) -> None:
+    if not running.done():
+        with contextlib.suppress(TimeoutError, RaftchaosError):
+            await assembly.stop()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await _first_error(running)
+
+
+async def _until_end(assembly: Assembly, running: asyncio.Task[None], asked: asyncio.Event) -> None:
+    """Returns when somebody ends the peer. Raises what else ends it."""
+    wake = asyncio.Event()
     assembly.replica.on_change(wake.set)
     assembly.replica.on_applied(wake.set)
     running.add_done_callback(lambda _: wake.set())
-    while not asked.is_set():
-        await wake.wait()
-        wake.clear()
-        if running.done():
-            await _first_error(running)
-        _check(assembly)
+    asking = asyncio.create_task(asked.wait())
+    asking.add_done_callback(lambda _: wake.set())
+    try:
+        while not asked.is_set():
+            await wake.wait()
+            wake.clear()
+            if running.done():
+                await _first_error(running)
+            _check(assembly)
+    finally:
+        asking.cancel()
 
 
 def _check(assembly: Assembly) -> None:
@@ -110,10 +152,7 @@ def _check(assembly: Assembly) -> None:
     if assembly.machine.incompatible:
         raise MachineUnusable(assembly.machine.incompatible, hint="upgrade this peer to the release of the others")
     if replica.removed:
-        raise Refused(
-            f"{replica.name} was removed from the cluster",
-            hint="to let it join again, give it an empty data directory and --join",
-        )
+        raise removed(replica.name)
     if replica.stopped.is_set():
         if isinstance(replica.failure, RaftchaosError):
             raise replica.failure

@@ -15,10 +15,12 @@ from raftchaos.agent.data_directory import DataDirectory, Identity
 from raftchaos.agent.proxies import listen_on
 from raftchaos.client import Client
 from raftchaos.config import PeerSettings, parse_address
+from raftchaos.consensus.handshake import NOT_A_MEMBER
 from raftchaos.consensus.replica import Replica, ReplicaConfig
+from raftchaos.consensus.transport import TcpTransport
 from raftchaos.core.interfaces import Meter, NullMeter, Outcome
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Unreachable
+from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -47,12 +49,13 @@ async def open_replica(settings: PeerSettings, directory: DataDirectory, machine
     """The replica of this start, not yet started. Raises RaftchaosError with what stands in the way."""
     identity = directory.identity
     assert identity is not None
-    if identity.member or PeerReplica.exists(directory.path):
+    known = identity.member or PeerReplica.exists(directory.path)
+    _check_ports(settings, proxies=not known)
+    if known:
         if settings.join is not None:
             LOGGER.info("--join is ignored: %s says which cluster this peer belongs to", directory.path)
         replica = PeerReplica.open(_config(settings, directory, identity.cluster), machine)
     elif settings.join is not None:
-        _check_ports(settings)
         answer = await _ask_to_join(settings, identity)
         config = _config(settings, directory, directory.adopt_cluster(answer["cluster"]).cluster)
         replica = PeerReplica.join(config, machine, members=dict(answer["members"]))
@@ -64,27 +67,49 @@ async def open_replica(settings: PeerSettings, directory: DataDirectory, machine
     return replica
 
 
-async def wait_for_membership(settings: PeerSettings, identity: Identity, replica: PeerReplica) -> None:
+async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, replica: PeerReplica) -> None:
     """Returns once this peer votes; asks again meanwhile, as the leader may have changed before it was let in.
 
-    Raises NoQuorum after `limits.JOIN_TIMEOUT`.
+    Raises NoQuorum after `limits.JOIN_TIMEOUT`, and Refused if it was a voter once and the others say that it is none.
     """
-    if settings.join is None:
-        return
+    identity = directory.identity
+    assert identity is not None
     try:
-        async with asyncio.timeout(limits.JOIN_TIMEOUT):
+        async with asyncio.timeout(None if identity.voted else limits.JOIN_TIMEOUT):
             while not replica.raft.is_voter:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(limits.JOIN_RETRY):
                         await replica.waiting.until(lambda: replica.raft.is_voter)
-                if not replica.raft.is_voter:
+                if identity.voted:
+                    _check_removed(replica)
+                elif not replica.raft.is_voter and settings.join is not None:
                     with contextlib.suppress(Unreachable, NoQuorum, Busy, OutcomeUnknown):
                         await _ask_to_join(settings, identity)
     except TimeoutError:
+        again = "start it again" if settings.join is not None else "start it with --join HOST:PORT of one of them"
         raise NoQuorum(
             f"{settings.name} was not let into the cluster within {limits.JOIN_TIMEOUT:g} s",
-            hint="see that the other peers can reach its Raft address, then start it again",
+            hint=f"see that the other peers can reach its Raft address, then {again}",
         ) from None
+    directory.become_voter()
+
+
+def removed(name: str) -> Refused:
+    """The error that ends a peer which is no member any more."""
+    return Refused(
+        f"{name} was removed from the cluster",
+        hint="to let it join again, give it an empty data directory and --join",
+    )
+
+
+def _check_removed(replica: PeerReplica) -> None:
+    """Raises Refused if its own log says that this peer does not vote, and so do most of those who do."""
+    transport = replica.raft.transport
+    if replica.raft.is_voter or not isinstance(transport, TcpTransport):
+        return
+    told = sum(why == NOT_A_MEMBER for why in transport.refused_by.values())
+    if 2 * told > len(replica.raft.voters):
+        raise removed(replica.name)
 
 
 async def _ask_to_join(settings: PeerSettings, identity: Identity) -> dict[str, Any]:
@@ -99,9 +124,11 @@ async def _ask_to_join(settings: PeerSettings, identity: Identity) -> dict[str, 
         )
 
 
-def _check_ports(settings: PeerSettings) -> None:
-    """Before anybody is told of this peer: it could listen. Raises MachineUnusable."""
-    for address in (settings.listen, settings.raft_listen):
+def _check_ports(settings: PeerSettings, *, proxies: bool) -> None:
+    """It could listen: before anybody is told of this peer, and before it founds a cluster for nothing. The ports of
+    proxies may be open in a proxy process that the last start has left. Raises MachineUnusable."""
+    listens = [listen for _, listen, _ in settings.proxies] if proxies else []
+    for address in (settings.listen, settings.raft_listen, *listens):
         listen_on(address).close()
 
 

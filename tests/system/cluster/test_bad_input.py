@@ -117,6 +117,32 @@ def test_ports_in_use(cluster: Cluster, tmp_path: Path) -> None:
             assert peer.wait_exit() == 5, peer.output()
             assert f"127.0.0.1:{port}" in peer.output()
             assert "Traceback" not in peer.output()
+            assert not peer.children()
+            # it has not founded a cluster: with a free port and --join it can still become what was meant
+            assert not (peer.data / "raft").exists()
+
+
+def test_the_port_of_a_proxy_in_use(cluster: Cluster, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        proxy = {"name": "web", "listen": listen, "upstream": "127.0.0.1:1"}
+        peer = cluster.add("node-1", proxies=[proxy])
+        assert peer.wait_exit() == 5, peer.output()
+        assert listen in peer.output()
+        assert not (peer.data / "raft").exists()
+    peer.start()
+    cluster.wait_ready()
+    assert peer.stop() == 0
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", int(listen.rpartition(":")[2])))
+        taken.listen()
+        peer.start()  # this time it has a cluster, and finds out once its proxy process runs
+        assert peer.wait_exit() == 5, peer.output()
+        assert "Traceback" not in peer.output()
+        assert not peer.children()
 
 
 def test_an_unusable_data_directory(cluster: Cluster, tmp_path: Path) -> None:

@@ -111,6 +111,37 @@ def test_drain_and_remove(cluster: Cluster, shop: Shop) -> None:
     # a removed peer is told, and ends with a clear message
     assert cluster["node-3"].wait_exit(30) == 5, cluster["node-3"].output()[-2000:]
     assert "removed" in cluster["node-3"].output()
+    # and it does not come back by itself, whatever its command line says
+    cluster["node-3"].start(cluster["node-1"].api)
+    assert cluster["node-3"].wait_exit(30) == 5, cluster["node-3"].output()[-2000:]
+    assert not cluster["node-3"].children()
+    assert names(cluster["node-1"]).keys() == {"node-1", "node-2"}
+
+
+def test_a_removal_that_would_stop_the_rest_changes_nothing(cluster: Cluster) -> None:
+    cluster.start(3)
+    leader = cluster.leader()
+    dead, other = (peer for peer in cluster.running() if peer is not leader)
+    dead.kill()
+    wait_until(lambda: dead.name not in leader.status()["quorum"]["reachable"], 10, "the leader has lost it")
+    with pytest.raises(ApiError) as refused:
+        leader.delete(f"/api/v1/nodes/{other.name}", timeout=10)
+    assert refused.value.status == 409
+    assert other.name in names(leader)
+    wait_until(lambda: names(leader)[dead.name] == "failed", 20, "the dead peer is failed")
+    leader.delete(f"/api/v1/nodes/{dead.name}", timeout=10)
+    assert leader.status()["quorum"]["voters"] == sorted([leader.name, other.name])
+
+
+def test_a_joiner_that_is_killed_half_way_stands_in_nobodys_way(cluster: Cluster) -> None:
+    cluster.start(2)
+    joiner = cluster.add("node-3", cluster["node-1"])
+    wait_until(lambda: "node-3" in names(cluster["node-1"]), 20, "its name is in the registry", 0.005)
+    joiner.kill()
+    cluster["node-1"].delete("/api/v1/nodes/node-2", timeout=10)
+    joiner.start(cluster["node-1"].api)
+    cluster.wait_ready()
+    assert cluster["node-1"].status()["quorum"]["voters"] == ["node-1", "node-3"]
 
 
 def test_the_leader_can_be_removed(cluster: Cluster) -> None:
