@@ -21,7 +21,7 @@ from raftchaos.core.answers import clip
 from raftchaos.core.commands import Command, NodeActive, NodeDegraded, NodeFailed
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import Node, NodeStatus
-from raftchaos.model.runs import Run, RunId
+from raftchaos.model.runs import Run, RunId, RunStatus
 
 
 class PingVerdict(StrEnum):
@@ -97,7 +97,7 @@ class LeaderLeases:
         self.term = term
         self._elected_at = elected_at
         self._watches: dict[str, _Watch] = {}
-        self._live: dict[RunId, tuple[Run, float]] = {}  # live runs, and when this leader first saw them live
+        self._live: dict[RunId, tuple[Run, float]] = {}  # live runs, and since when they stand as they do
         self._seen: ClusterState | None = None
 
     def observe(self, now: float, state: ClusterState) -> None:
@@ -109,9 +109,7 @@ class LeaderLeases:
         for name, node in state.nodes.items():
             if node.status is not NodeStatus.FAILED:
                 self._watches[name].returned = False
-        self._live = {
-            key: (run, self._live[key][1] if key in self._live else now) for key, run in state.runs.items() if run.live
-        }
+        self._live = {key: (run, self._since(now, run)) for key, run in state.runs.items() if run.live}
 
     def on_ping(self, now: float, ping: Ping, node: Node | None) -> PingVerdict:
         """A ping has arrived from the peer of its name; `node` is that name's record in the newest applied state."""
@@ -184,6 +182,12 @@ class LeaderLeases:
             return known
         return _Watch(node.incarnation, node.directory, answerable=now, pong_at=now)
 
+    def _since(self, now: float, run: Run) -> float:
+        """When this leader first saw a run live, or told to recover: from then on its node has only to end it."""
+        before, since = self._live.get(run.id, (run, now))
+        told = run.status is RunStatus.RECOVERING and before.status is not RunStatus.RECOVERING
+        return now if told else since
+
     def _last_answerable(self, watch: _Watch) -> float:
         return max(self._elected_at, watch.answerable)
 
@@ -208,7 +212,8 @@ class LeaderLeases:
             patience = limits.RUN_OVERDUE
             if str(run.id) in watch.recovering:
                 patience += limits.RECOVERY_GIVE_UP
-            if now - since > run.duration_seconds + patience:
+            lasts = 0.0 if run.status is RunStatus.RECOVERING else run.duration_seconds
+            if now - since > lasts + patience:
                 watch.stalled = True
 
     def _may_answer(self, ping: WaitingPing, node: Node | None) -> bool:

@@ -187,7 +187,7 @@ def test_a_node_that_takes_pongs_is_never_stalled() -> None:
         assert leader.due(100.1 + half_seconds / 2) == []
 
 
-@pytest.mark.parametrize("status", [RunStatus.GRANTED, RunStatus.ACTIVE, RunStatus.RECOVERING])
+@pytest.mark.parametrize("status", [RunStatus.GRANTED, RunStatus.ACTIVE])
 def test_a_run_that_stands_long_past_its_duration_stops_its_node(status: RunStatus) -> None:
     """Schedule hung: the agent hangs after the grant while main goes on pinging."""
     leader = Leader(node("n1"), node("n2"))
@@ -204,6 +204,21 @@ def test_a_run_that_stands_long_past_its_duration_stops_its_node(status: RunStat
     assert leader.ping(150.2) is PingVerdict.STALLED
     assert leader.ping(150.2, name="n2", directory="dir-n2") is PingVerdict.WAITING
     assert leader.due(155.2) == [NodeFailed(TERM, "n1", 3)]
+
+
+def test_a_node_that_does_not_end_a_cancelled_run_is_left_to_fail_long_before_the_run_would_have_ended() -> None:
+    leader = Leader()
+    run = Run(FIRST, RunStatus.ACTIVE, "n1", incarnation=3, duration_seconds=24 * 3600)
+    leader.state = cluster(node(), runs=(run,))
+    leader.leases.observe(100.0, leader.state)
+    leader.state = cluster(node(), runs=(dataclasses.replace(run, status=RunStatus.RECOVERING),))
+    now = 200.0
+    while now <= 200 + limits.RUN_OVERDUE:
+        assert leader.ping(now) is PingVerdict.WAITING
+        assert leader.due(now) == []
+        now += 0.5
+    leader.due(now)
+    assert leader.ping(now) is PingVerdict.STALLED
 
 
 def test_a_node_that_still_recovers_is_given_the_time_to_give_up() -> None:
