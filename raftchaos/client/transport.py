@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,9 @@ class Transport:
                 data = await _read(response)
                 if response.status >= 400:
                     raise _problem(address, response.status, data)
-                return data.decode("utf-8", "replace") if request.text else self._remember(_json(address, data))
+                if request.text:
+                    return data.decode("utf-8", "replace")
+                return self._remember(_json(address, data, request.method))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise NotSent(f"{address}: {_words(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -221,26 +224,30 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     reason = getattr(error, "os_error", None) or error
+    number = getattr(reason, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)  # asyncio's own words are a program's: "Connect call failed ('127.0.0.1', 1)"
     return getattr(reason, "strerror", None) or str(reason) or type(error).__name__
 
 
-def _json(address: str, data: bytes) -> Any:
+def _json(address: str, data: bytes, method: str) -> Any:
     if not data:
         return {}
     try:
         return json.loads(data)
     except ValueError:
-        raise RaftchaosError(f"{address} answered something that is no JSON", hint=NO_PEER) from None
+        kind = NotSent if method == "GET" else Broken
+        raise kind(f"{address}: it answers, but not with JSON; {NO_PEER}") from None
 
 
 def _problem(address: str, status: int, data: bytes) -> RaftchaosError:
-    """The error that a problem+json answer names."""
+    """The error that a problem+json answer names. What is no such answer is not of a peer."""
     try:
         problem = json.loads(data)
         code, detail = problem["code"], problem["detail"]
     except (ValueError, TypeError, KeyError):
-        message = f"{address} answered with the HTTP status {status} and no explanation"
-        return RaftchaosError(message, hint=NO_PEER)
+        message = f"{address}: it answers with the HTTP status {status} and no explanation; {NO_PEER}"
+        return Broken(message) if status >= 500 else NotSent(message)
     return error_of_code(str(code), str(detail), hint=problem.get("hint"), details=problem.get("details"))
 
 

@@ -303,8 +303,29 @@ async def test_a_busy_peer_is_tried_again(served: Served, document: Document) ->
 
 async def test_nobody_there() -> None:
     async with Client(["127.0.0.1:1"]) as client:
-        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1: Connection refused"):
             await client.status()
+
+
+async def test_whoever_is_no_peer_is_passed_over(served: Served) -> None:
+    """Some other HTTP server, and something that speaks no HTTP."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.readline()
+        body = b"" if b"/nodes" in first else b"<html>"
+        status = b"404 Not Found" if b"/nodes" in first else b"200 OK"
+        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        other = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Client([other, served.addresses[1]]) as client:
+            assert (await client.status())["name"] == "node-2"
+        async with Client([other]) as client:
+            for asking in (client.status, client.nodes):
+                with pytest.raises(Unreachable, match="is this the API address of a raftchaos peer") as caught:
+                    await asking()
+                assert other in str(caught.value)
 
 
 async def test_a_defect_of_a_peer_is_told_without_its_inside(served: Served, document: Document) -> None:
