@@ -8,6 +8,7 @@ import ssl
 from functools import partial
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from raftchaos import limits
 from raftchaos.api.context import Context
@@ -29,6 +30,26 @@ _REASONS = {
 }
 
 
+class _NoHttp(logging.Filter):
+    """Keeps what is no HTTP out of the log: strangers could fill it with tracebacks. They are answered with 400."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for a request that could not be parsed."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log.debug("closed a connection to the API that sent no HTTP: %s", str(error)[:200])
+            return False
+        return True
+
+
+def _http_log() -> logging.Logger:
+    """Where aiohttp tells its troubles."""
+    found = logging.getLogger(f"{__name__}.http")
+    if not found.filters:
+        found.addFilter(_NoHttp())
+    return found
+
+
 class ApiServer:
     """Serves one peer. `start` once, `stop` once."""
 
@@ -42,7 +63,11 @@ class ApiServer:
         Raises MachineUnusable, which names the address and the reason, if it cannot listen there.
         """
         runner = web.AppRunner(
-            self._application(), access_log=None, keepalive_timeout=limits.HTTP_IDLE, shutdown_timeout=SHUTDOWN
+            self._application(),
+            access_log=None,
+            logger=_http_log(),
+            keepalive_timeout=limits.HTTP_IDLE,
+            shutdown_timeout=SHUTDOWN,
         )
         await runner.setup()
         site = web.TCPSite(runner, host, port, ssl_context=ssl_context, backlog=BACKLOG)

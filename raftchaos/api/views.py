@@ -7,19 +7,20 @@ from typing import Any
 
 from raftchaos._version import VERSION
 from raftchaos.core.estimate import current_step, share_behind
-from raftchaos.core.history import worst
+from raftchaos.core.history import NOT_REACHED, worst
 from raftchaos.core.interfaces import Quorum, ReplicaStatus
 from raftchaos.core.services import ActiveFault, Health, PeerServices, ProxyRecord, no_quorum_message
 from raftchaos.core.state import ClusterState
 from raftchaos.model.faults import FaultType
 from raftchaos.model.nodes import Node, NodeStatus
-from raftchaos.model.runs import Run, RunId
+from raftchaos.model.runs import Run, RunId, RunStatus
 from raftchaos.model.tasks import Task
 
 Json = dict[str, Any]
 
 PENDING = "pending"
 RUNNING = "running"
+NOT_BEGUN = (NOT_REACHED, str(RunStatus.SKIPPED))  # of the steps of a task that has ended
 
 
 def staleness(status: ReplicaStatus) -> str:
@@ -162,6 +163,8 @@ def ended_view(summary: Mapping[str, Any], now_ms: int) -> Json:
         }
         for index, step in enumerate(summary["steps"])
     ]
+    begun = [step["index"] + 1 for step in summary["steps"] if step["status"] not in NOT_BEGUN]
+    begun += [RunId.parse(run["id"]).step + 1 for run in summary["runs"] if run["grantedMs"]]
     kept = ("id", "name", "mode", "status", "verdict", "reason", "targets", "maxNodes", "submittedMs", "startedMs")
     return {
         **{key: summary[key] for key in kept},
@@ -170,7 +173,7 @@ def ended_view(summary: Mapping[str, Any], now_ms: int) -> Json:
         "endedMs": summary["endedMs"],
         "deadlineMs": 0,
         "stepCount": len(steps),
-        "currentStep": len(steps),
+        "currentStep": max(begun, default=0),
         "progress": 1.0,
         "nodes": summary["nodes"],
         "outcomes": summary["outcomes"],

@@ -15,7 +15,7 @@ from raftchaos.api.requests import json_body, name_field, task_id, text_field
 from raftchaos.api.tasks_view import find_task, preview_view
 from raftchaos.api.views import node_view, proxy_view
 from raftchaos.core.services import JoinRequest
-from raftchaos.errors import UsageError
+from raftchaos.errors import Conflict, UsageError
 from raftchaos.model.loading import check_size, parse_submission
 from raftchaos.model.resolved import ResolvedOrchestration
 
@@ -57,25 +57,31 @@ async def cancel(context: Context, request: web.Request) -> web.StreamResponse:
 
 async def pause(context: Context, request: web.Request) -> web.StreamResponse:
     """Recovers what is active and keeps the task."""
+    await json_body(request, ())
     task = _known_task(context, request)
+    _refuse_ended(context, task, "paused")
     await written(context, context.services.pause_task(task))
     return _task(context, task)
 
 
 async def resume_task(context: Context, request: web.Request) -> web.StreamResponse:
     """Takes up a paused task."""
+    await json_body(request, ())
     task = _known_task(context, request)
+    _refuse_ended(context, task, "resumed")
     await written(context, context.services.resume_task(task))
     return _task(context, task)
 
 
 async def drain(context: Context, request: web.Request) -> web.StreamResponse:
     """Gives the node no new runs."""
+    await json_body(request, ())
     return await _drained(context, request.match_info["name"], True)
 
 
 async def undrain(context: Context, request: web.Request) -> web.StreamResponse:
     """Gives the node runs again."""
+    await json_body(request, ())
     return await _drained(context, request.match_info["name"], False)
 
 
@@ -154,6 +160,13 @@ def _resolved(body: dict[str, Any]) -> ResolvedOrchestration:
 def _known_task(context: Context, request: web.Request) -> str:
     """The id in the path. Whether it exists is for the log to say: this peer may lag behind."""
     return task_id(request.match_info["id"])
+
+
+def _refuse_ended(context: Context, task: str, what: str) -> None:
+    """The log would only say that no unfinished task has this id."""
+    if task in context.services.state.finished:
+        status = find_task(context.services.state, task, context.now_ms())["status"]
+        raise Conflict(f"the task {task} has ended ({status}), so it cannot be {what}", hint="submit it as a new task")
 
 
 def _address(body: dict[str, Any], key: str) -> str:

@@ -339,3 +339,57 @@ def test_the_page_about_the_api_names_every_route() -> None:
     page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
     for route in ROUTES:
         assert f"| {route.method} | `{route.path.removeprefix(API)}` |" in page, route.path
+
+
+# ---- what is no HTTP
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 20000 + b"\r\n\r\n",
+        b"\x16\x03\x01garbage\r\n\r\n",
+        b"FOO / HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_answered_and_fills_no_log(
+    served: Served, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = served.addresses[0].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    assert b" 400 " in answer
+    assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/tasks/t-1/pause", "/tasks/t-1/resume", "/nodes/node-1/drain", "/nodes/node-1/undrain"]
+)
+async def test_a_request_that_takes_nothing_says_so(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.post(API + path, json={"reason": "x"}) as response:
+        assert "'reason'" in (await problem(response, 400, "usage"))["detail"]
+    async with http.post(API + path, json=5) as response:
+        await problem(response, 400, "usage")
+
+
+async def test_an_ended_task_is_at_the_last_step_that_began(
+    served: Served, http: aiohttp.ClientSession, document: dict[str, Any]
+) -> None:
+    step = document["spec"]["steps"][0]
+    document["spec"]["steps"] = [step, {**step, "name": "never"}, {**step, "name": "nor this"}]
+    await served.client.submit(document, task_id="t-1")
+    driver = TaskDriver(served.log, "t-1")
+    driver.plan("node-1", "node-2", "node-3")
+    driver.start("node-1")
+    await served.client.cancel("t-1")
+    driver.end("node-1")
+    driver.finish()
+    ended = await served.client.task("t-1")
+    assert (ended["status"], ended["currentStep"], ended["stepCount"]) == ("cancelled", 1, 3)
+    for word in ("pause", "resume"):
+        async with http.post(f"{API}/tasks/t-1/{word}") as response:
+            told = await problem(response, 409, "conflict")
+        assert f"has ended (cancelled), so it cannot be {word}d" in told["detail"]
