@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raftchaos.cli.output import plain, table
+from raftchaos.cli.output import plain, table, value_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,15 +41,16 @@ def preview_parts(preview: Json) -> list[RenderableType]:
 def _limits(preview: Json) -> str:
     limits = preview["limits"]
     said = [f"{key} {limits[key]}" for key in ("maxNodes", "maxPercent") if limits[key]]
+    at_once = min(limits["atOnce"], preview.get("takers") or limits["atOnce"])
     given = f" ({', '.join(said)})" if said else " (no limit given)"
     return (
-        f"at most {limits['atOnce']} of {limits['activeNodes']} active nodes under faults at once{given}; "
+        f"at most {at_once} of {limits['activeNodes']} active nodes under faults at once{given}; "
         f"ended within {preview['deadlineSeconds']:g} s in any case"
     )
 
 
 def _fault(fault: Json) -> str:
-    parameters = ", ".join(f"{key}={value}" for key, value in fault["parameters"].items())
+    parameters = ", ".join(f"{key}={value_words(value)}" for key, value in fault["parameters"].items())
     return f"{fault['type']} ({parameters})" if parameters else str(fault["type"])
 
 

@@ -19,7 +19,9 @@ def command() -> None:
 @click.argument("name", required=False)
 @output_option
 def types(name: str | None, output: str) -> None:
-    """List the faults and built-in scenarios, or show all about the fault NAME. Asks no peer.
+    """List the faults and scenarios, or explain the fault NAME.
+
+    Asks no peer. The scenarios are those that are built in.
 
     \b
     Examples:
@@ -61,13 +63,13 @@ def _list(output: str) -> None:
 
 
 def _show(name: str, output: str) -> None:
-    from raftchaos.cli.output import plain, show, table
+    from raftchaos.cli.output import plain, show, table, value_words
 
     data = _as_data(name)
     rows = table("parameter", "default", "meaning")
     for parameter in data["parameters"]:
         default = parameter["default"]
-        rows.add_row(parameter["name"], "-" if default is None else plain(default), plain(parameter["description"]))
+        rows.add_row(parameter["name"], plain(value_words(default)), plain(parameter["description"]))
     facts = (
         f"[bold]{name}[/] ({data['kind']}): {plain(data['summary'])}\n"
         f"needs: {plain(', '.join(data['needs']))}; protocol: {plain(data['protocol'])}; "

@@ -40,14 +40,13 @@ def show_(name: str, peers: str, output: str) -> None:
     Example:
       raftchaos node show node-2
     """
-    from raftchaos.cli.output import plain, show, table
+    from raftchaos.cli.output import plain, show, table, value_words
 
     node = ask(peers, lambda client: client.node(name))
     rows = table("", "")
     rows.show_header = False
     for key, value in node.items():
-        told = ", ".join(map(str, value)) if isinstance(value, list) else value
-        rows.add_row(plain(key), plain(told))
+        rows.add_row(plain(key), plain(value_words(value)))
     show(output, node, rows)
 
 

@@ -111,6 +111,19 @@ def plain(value: Any) -> str:
     return escape("-" if value is None or value == "" else str(value))
 
 
+def value_words(value: Any) -> str:
+    """A value of a document as a person writes it: no needless decimals, lists and mappings without their brackets."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(value_words(one) for one in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={value_words(one)}" for key, one in sorted(value.items()))
+    return "" if value is None else str(value)
+
+
 def ago(wall_ms: int | float | None, now_ms: float) -> str:
     """How long ago, roughly: `12 s`, `3 min`, `2 h`, `5 d`."""
     if not wall_ms:

@@ -35,7 +35,6 @@ def command(files: tuple[Path, ...], wait: bool, timeout: float | None, dry_run:
       raftchaos run experiment.yaml scenarios.yaml --wait --timeout 600
     """
     from raftchaos.cli.dry_run import preview_parts
-
     from raftchaos.cli.output import show
     from raftchaos.cli.task_view import task_exit_code, task_parts
 
@@ -69,7 +68,10 @@ async def _run(
             if views:  # those before it run
                 error.message += f" (submitted before it: {', '.join(view['id'] for view in views)})"
             raise
-    return [await wait_for(client, view["id"], timeout) for view in views] if wait else views
+    if not wait:
+        return views
+    tasks = [view["id"] for view in views]
+    return [await wait_for(client, task, timeout, tasks[place + 1 :]) for place, task in enumerate(tasks)]
 
 
 async def _submit(client: Client, orchestration: Document, documents: Sequence[Document]) -> Json:

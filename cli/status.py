@@ -38,8 +38,9 @@ def _summary(status: dict[str, Any]) -> list[Any]:
 
     quorum = status["quorum"]
     reachable = f"{len(quorum['reachable'])} of {len(quorum['voters'])} voters reachable"
-    rows = table("cluster", status["cluster"] or "-")
+    rows = table("", "")
     rows.show_header = False
+    rows.add_row("cluster", plain(status["cluster"]))
     rows.add_row("asked", f"{plain(status['name'])} ({plain(status['role'])}, {plain(status['version'])})")
     rows.add_row("leader", f"{plain(status['leader'])} in term {status['term']}")
     missing = "" if quorum["hasQuorum"] else f", [red]no quorum: {quorum['missing']} more needed[/]"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from raftchaos import limits
 from raftchaos.cli.options import ask, client_options
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, limits.PAGE),
+    default=limits.PAGE_DEFAULT,
+    show_default=True,
+    help="At most so many.",
+)
 @click.option("--after", metavar="TASK", default="", help="Go on after this task of the list before.")
 @client_options
 def list_(limit: int, after: str, peers: str, output: str) -> None:
@@ -75,7 +82,7 @@ def show_(task: str, peers: str, output: str) -> None:
 def watch(task: str, timeout: float | None, peers: str, output: str) -> int:
     """Follow the task TASK until it has ended; the exit code says how it ended.
 
-    With `-o json` each event is written as a line of JSON, as it comes.
+    With `-o json` each event is written as a line of JSON, as it comes; the last line has the task as it ended.
 
     \b
     Example:
@@ -106,7 +113,9 @@ async def _events(client: Client, task: str, timeout: float | None) -> dict[str,
                 emit(json.dumps(event, ensure_ascii=False))
     except TimeoutError:
         raise waited_too_long(task, timeout) from None
-    return await client.task(task)
+    view = await client.task(task)
+    emit(json.dumps({"type": "task", "task": view}, ensure_ascii=False))
+    return view
 
 
 @command.command("cancel")
@@ -140,7 +149,9 @@ def pause(task: str, peers: str, output: str) -> None:
 @TASK
 @client_options
 def resume(task: str, peers: str, output: str) -> None:
-    """Take the paused task TASK up again, for the time that is left of its steps.
+    """Take the paused task TASK up again.
+
+    Its steps go on for the time that is left of them.
 
     \b
     Example:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from raftchaos import limits
 from raftchaos.cli.main import main
+from raftchaos.client import Client
 from tests.unit.api.conftest import served  # noqa: F401 - a fixture
 from tests.unit.api.fake_peer import Served, TaskDriver, until
 from tests.unit.cli.conftest import Done
@@ -48,10 +50,10 @@ def experiment(tmp_path: Path) -> str:
     return str(file)
 
 
-async def test_status(ask: Ask) -> None:
+async def test_status(served: Served, ask: Ask) -> None:  # noqa: F811
     done = await ask("status")
     assert done.code == 0, done.err
-    for word in ("node-1 in term 3", "3 of 3 voters", "leader", "payments"):
+    for word in (served.peers[0].cluster, "node-1 in term 3", "3 of 3 voters", "leader", "payments"):
         assert word in done.out, (word, done.out)
     data = json.loads((await ask("status", "-o", "json")).out)
     assert data["leader"] == "node-1"
@@ -76,6 +78,7 @@ async def test_without_a_quorum_reads_answer_and_writes_say_who_is_missing(serve
 async def test_nodes(ask: Ask) -> None:
     assert "node-3" in (await ask("node", "list")).out
     assert "127.0.0.1:7490" in (await ask("node", "show", "node-2")).out
+    assert "{" not in (await ask("node", "show", "node-2")).out
     assert json.loads((await ask("node", "drain", "node-2", "-o", "json")).out)["drained"] is True
     assert "drained" in (await ask("node", "list")).out
     assert json.loads((await ask("node", "drain", "node-2", "--undo", "-o", "json")).out)["drained"] is False
@@ -112,6 +115,8 @@ async def test_a_dry_run_submits_nothing(served: Served, ask: Ask, experiment: s
     done = await ask("run", experiment, "--dry-run")
     assert done.code == 0, done.err
     assert "node-1, node-2" in done.out
+    assert "latencyMs=100, jitterMs=0, direction=downstream" in done.out
+    assert "at most 2 of 3 active nodes under faults at once" in done.out
     assert "would be accepted" in done.out
     assert not served.peers[0].state.tasks
 
@@ -150,6 +155,39 @@ async def test_waiting_has_an_end_and_the_task_goes_on(ask: Ask, experiment: str
     assert "task cancel" in done.err
     task = json.loads(done.out)["details"]["task"]
     assert json.loads((await ask("task", "show", task, "-o", "json")).out)["id"] == task
+
+
+async def test_a_wait_for_several_tasks_names_those_that_were_not_waited_for(ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(EXPERIMENT + "---\n" + EXPERIMENT.replace("slow-payments", "slower-payments"))
+    done = await ask("run", str(file), "--wait", "--timeout", "0.2", "-o", "json")
+    assert done.code == 4
+    problem = json.loads(done.out)
+    (other,) = problem["details"]["others"]
+    assert other.startswith("slower-payments-")
+    assert f"so do {other}" in problem["hint"]
+
+
+async def test_a_wait_whose_peers_are_gone_says_that_the_task_goes_on(
+    served: Served,  # noqa: F811
+    ask: Ask,
+    experiment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = Client.__init__
+    monkeypatch.setattr(Client, "__init__", lambda self, peers: opened(self, peers, timeout=0.3))
+    waiting = asyncio.create_task(ask("run", experiment, "--wait"))
+    await until(lambda: served.peers[0].state.tasks)
+    for place in range(len(served.peers)):
+        await served.stop(place)
+    done = await asyncio.wait_for(waiting, 30)
+    assert done.code == 3, done.err
+    assert f"raftchaos task watch {next(iter(served.peers[0].state.tasks))}" in done.err
+
+
+async def test_as_many_tasks_can_be_listed_as_a_peer_gives(ask: Ask) -> None:
+    assert (await ask("task", "list", "--limit", str(limits.PAGE))).code == 0
+    assert (await ask("task", "list", "--limit", str(limits.PAGE + 1))).code == 2
 
 
 async def test_ctrl_c_ends_the_wait_and_says_how_to_end_the_task(served: Served, experiment: str) -> None:  # noqa: F811
@@ -205,6 +243,9 @@ async def test_watch_writes_events_as_they_come(
     assert done.code == 4, done.err  # nothing was touched, so nothing was shown
     events = [json.loads(line) for line in done.out.splitlines()]
     assert {event["type"] for event in events} >= {"runStatus", "taskStatus"}
+    assert (events[-1]["type"], events[-1]["task"]["verdict"]) == ("task", "inconclusive")
+    again = await ask("task", "watch", task, "-o", "json")  # it has ended: only the task is told
+    assert [json.loads(line)["task"]["id"] for line in again.out.splitlines()] == [task]
 
 
 async def test_two_orchestrations_in_one_file(served: Served, ask: Ask, tmp_path: Path) -> None:  # noqa: F811

@@ -9,7 +9,7 @@ import pytest
 from raftchaos.cli.display import Bars, Lines, bar, share
 from raftchaos.cli.dry_run import preview_parts
 from raftchaos.cli.main import problem_of, wanted_output
-from raftchaos.cli.output import ago, plain, render
+from raftchaos.cli.output import ago, plain, render, value_words
 from raftchaos.cli.task_view import effect_words, task_exit_code, task_parts, touched
 from raftchaos.errors import NoQuorum, all_errors
 
@@ -124,6 +124,22 @@ def test_an_error_as_data() -> None:
 
 def test_every_error_has_an_exit_code_of_the_documented_ones() -> None:
     assert {error.spec.exit_code for error in all_errors().values()} <= {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (300.0, "300"),
+        (0.05, "0.05"),
+        (["a", "b"], "a, b"),
+        ({"zone": "eu"}, "zone=eu"),
+        (True, "true"),
+        (None, ""),
+        (3, "3"),
+    ],
+)
+def test_values_are_shown_as_people_write_them(value: object, words: str) -> None:
+    assert value_words(value) == words
 
 
 def test_times_and_brackets() -> None:
