@@ -51,8 +51,8 @@ class UndoJournal:
         self.directory = data_dir / "undo"
         self._journal = self.directory / "journal"
         self._epoch = self.directory / "epoch"
-        self._read: Scan | None = None
-        self._signature: tuple[int, int, int] | None = None
+        self._seen: tuple[tuple[int, int, int], Scan] | None = None
+        """Which file was read last, and what it held. One attribute: main appends in a thread and reads meanwhile."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -179,7 +179,8 @@ class UndoJournal:
     def oversized(self) -> bool:
         """Whether a compaction is worth it."""
         self._scan()
-        return self._signature is not None and self._signature[1] > _COMPACT_BYTES
+        seen = self._seen
+        return seen is not None and seen[0][1] > _COMPACT_BYTES
 
     # ---- files
 
@@ -188,16 +189,17 @@ class UndoJournal:
             with open(self._journal, "rb") as file:
                 status = os.fstat(file.fileno())
                 signature = (status.st_ino, status.st_size, status.st_mtime_ns)
-                if self._read is None or signature != self._signature:
-                    self._read, self._signature = scan(file.read()), signature
+                seen = self._seen
+                if seen is None or seen[0] != signature:
+                    seen = self._seen = (signature, scan(file.read()))
+                return seen[1]
         except FileNotFoundError:
-            self._read, self._signature = Scan({}, 0), None
+            self._seen = None
+            return Scan({}, 0)
         except Damaged as error:
             raise self._corrupt(self._journal, str(error)) from None
         except OSError as error:
             raise self._unusable("read", error) from error
-        assert self._read is not None
-        return self._read
 
     def _append(self, entry: bytes, *, sync: bool) -> None:
         self._need_lock()
@@ -217,7 +219,7 @@ class UndoJournal:
                 os.close(fd)
         except OSError as error:
             raise self._unusable("write", error) from error
-        self._signature = None
+        self._seen = None
 
     def _replace(self, content: bytes) -> None:
         new = self.directory / "journal.new"
@@ -235,7 +237,7 @@ class UndoJournal:
                 os.close(folder)
         except OSError as error:
             raise self._unusable("write", error) from error
-        self._signature = None
+        self._seen = None
 
     def _need_lock(self) -> None:
         if not self._held:
