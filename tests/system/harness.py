@@ -32,7 +32,7 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str, interval
             if value:
                 return value
             last = value
-        except (OSError, http.client.HTTPException, ApiError, KeyError) as error:
+        except (OSError, http.client.HTTPException, ApiError, LookupError) as error:
             last = error
         time.sleep(interval)
     raise AssertionError(f"waited {seconds} s for: {what}; last: {last!r}")
