@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-system soak lint format bench lock clean help
+.PHONY: demo test test-system soak mutants lint format bench lock clean help
 
 help:
 	@echo "make demo         three peers, a shop, an experiment, a killed leader: the whole thing in under a minute"
 	@echo "make test         unit tests, simulation and one smoke test of real peers (under five minutes)"
 	@echo "make test-system  real processes, kills, pauses (under 45 minutes)"
 	@echo "make lint         ruff, mypy and the directions of the imports"
+	@echo "make mutants      each protecting mechanism switched off, and which test notices"
 	@echo "make bench        the figures of docs/performance.md"
 	@echo "make soak         repeated kills; for a long evening, never in CI"
 
@@ -33,6 +34,9 @@ test-system: $(READY)
 
 soak: $(READY)
 	RAFTCHAOS_SOAK=1 $(PYTEST) -v -p no:cacheprovider --timeout 3600 tests/system
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
 
 lint: $(READY)
 	$(BIN)/ruff check .
