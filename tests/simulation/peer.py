@@ -1,0 +1,309 @@
+"""The main process of a simulated machine: one start of a peer, put together of the product's parts.
+
+It mirrors `raftchaos.peer.assembly`. Consensus with its transport and its files, the state machine, the agent with all
+its parts and the executor with its undo journal are the product's; the proxy process, the reaper process and the
+clocks are the machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from raftchaos import limits
+from raftchaos.agent.agent import Agent
+from raftchaos.agent.halts import LocalHalts
+from raftchaos.agent.leader import Leader
+from raftchaos.agent.lease_keeper import LeaseKeeper
+from raftchaos.agent.mailbox import Mailbox
+from raftchaos.agent.membership import Membership
+from raftchaos.agent.registration import Registration
+from raftchaos.consensus.replica import Replica, ReplicaConfig
+from raftchaos.consensus.storage import DiskLog
+from raftchaos.core.commands import RegisterNode
+from raftchaos.core.interfaces import Entry
+from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.planner import plan
+from raftchaos.core.request_ids import RequestIds
+from raftchaos.errors import RaftchaosError
+from raftchaos.faults import build_faults
+from raftchaos.faults.executor import FaultExecutor
+from raftchaos.peer.services import Services
+from tests.simulation.effects import BURN, BurnFault
+from tests.simulation.process_loop import ProcessLoop
+from tests.simulation.proxy_process import PROXIES, ProxyLink
+from tests.simulation.reaper_process import ReaperLink
+
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
+
+CLUSTER = "simulated"
+
+
+class WatchedState(ReplicatedState):
+    """The state machine; tells the checks of every command that it applies."""
+
+    def __init__(self, peer: PeerProcess) -> None:
+        super().__init__()
+        self._peer = peer
+
+    def apply(self, entry: Entry) -> dict[str, Any]:
+        """See ReplicatedState."""
+        result = super().apply(entry)
+        self._peer.machine.cluster.checks.applied(self._peer, entry, result)
+        return result
+
+
+class PeerProcess:
+    """One incarnation. Everything that it does happens on its loop."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.name, self.incarnation = machine, machine.name, machine.incarnation
+        self.started = False
+        self.ending = ""
+        """Why it ended by itself, if it may."""
+        self.leases: dict[int, float] = {}
+        """The end of every lease that it had, by its epoch, on this machine's clock."""
+        self.loop = ProcessLoop(
+            machine.world,
+            machine.cluster.network,
+            machine.name,
+            offset=machine.offset,
+            rate=machine.rate,
+            chance=machine.world.chance(f"loop {machine.name} {machine.incarnation}"),
+            crashed=self._crashed,
+        )
+        self._life = self.run(self._main())
+        self._life.add_done_callback(self._ended)
+
+    @property
+    def dead(self) -> bool:
+        """It is no more."""
+        return self.loop.dead
+
+    @property
+    def address(self) -> str:
+        """Of its Raft port."""
+        return f"{self.name}:7481"
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Begin something on its loop."""
+        task: asyncio.Task[Any] = self.loop.create_task(work)
+        return task
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.loop.kill()
+        if self.started:
+            self.executor.close()
+
+    def unwritten(self) -> bytes:
+        """What it had not handed to the kernel of its Raft log."""
+        log = self.replica.raft.log if self.started else None
+        return b"".join(log._buffer) if isinstance(log, DiskLog) else b""
+
+    def finish_threads(self) -> None:
+        """What threads were doing is done, or never begun, when the process is killed."""
+        self.loop.finish_threads()
+
+    # ---- its life
+
+    def _assemble(self) -> None:
+        machine, name, incarnation = self.machine, self.name, self.incarnation
+        world = machine.world
+        config = ReplicaConfig(
+            name=name,
+            cluster_id=CLUSTER,
+            directory_id=machine.directory,
+            incarnation=incarnation,
+            data_dir=machine.folder,
+            listen=self.address,
+            advertise=self.address,
+            **machine.cluster.raft_options,
+        )
+        self.state = WatchedState(self)
+        self.replica = Replica.open(config, self.state, clock=machine, rng=world.chance(f"raft {name} {incarnation}"))
+        ids = RequestIds(name, incarnation)
+        mailbox = Mailbox(self.replica)
+        self.proxy = ProxyLink(machine)
+        self.reaper = ReaperLink(machine, self)
+        faults = {**build_faults(self.proxy), BURN: BurnFault(machine)}
+        self.executor = FaultExecutor(
+            machine.folder,
+            node=name,
+            clock=machine,
+            reaper=self.reaper,
+            proxy=self.proxy,
+            proxies=lambda: PROXIES,
+            faults=faults,
+        )
+        common: dict[str, Any] = {"mailbox": mailbox, "state": lambda: self.state.state}
+        self.registration = Registration(
+            log=self.replica, request_ids=ids, describe=self._describe, clean=lambda: self.executor.clean
+        )
+        self.keeper = LeaseKeeper(
+            log=self.replica,
+            clock=machine,
+            name=name,
+            incarnation=incarnation,
+            directory=machine.directory,
+            health=tuple,
+            recovering=lambda: self.agent.recovering(),
+            **common,
+        )
+        self.halts = LocalHalts(
+            machine.folder, name=name, replicated=self.replica, request_ids=ids, clock=machine, **common
+        )
+        self.agent = Agent(
+            name=name,
+            incarnation=incarnation,
+            directory=machine.directory,
+            replicated=self.replica,
+            state=common["state"],
+            lease=self.keeper.lease,
+            executor=self.executor,
+            halts=self.halts,
+            request_ids=ids,
+            clock=machine,
+        )
+        self.leader = Leader(log=self.replica, clock=machine, request_ids=ids, plan=plan, **common)
+        self.membership = Membership(log=self.replica, request_ids=ids, **common)
+        self.services = self._services(ids)
+        for listener in (self.proxy, self.reaper, self.agent, self):
+            self.keeper.add_listener(listener)
+
+    def _services(self, ids: RequestIds) -> Services:
+        unused: Any = None
+        return Services(
+            name=self.name,
+            cluster=CLUSTER,
+            insecure=True,
+            replica=self.replica,
+            machine=self.state,
+            agent=self.agent,
+            halts=self.halts,
+            node_proxies=unused,
+            membership=self.membership,
+            feed=unused,
+            vitals=unused,
+            request_ids=ids,
+            exposition=str,
+        )
+
+    def _describe(self) -> RegisterNode:
+        return RegisterNode(
+            name=self.name,
+            incarnation=self.incarnation,
+            directory=self.machine.directory,
+            raft_address=self.address,
+            api_address=f"{self.name}:7480",
+            capabilities=list(self.executor.types),
+            proxies=list(PROXIES),
+            version="simulated",
+        )
+
+    async def _main(self) -> None:
+        await self.machine.wait(0.01, 0.1)
+        self._assemble()
+        self.started = True
+        self.machine.cluster.checks.peer_started(self)
+        self.loop.after_turn = self._after_turn
+        self.machine.cluster.spoil(self)
+        await self.replica.start()
+        async with asyncio.TaskGroup() as group:
+            for part in (
+                self.proxy.run(self.agent.wake),
+                self.reaper.run(self.agent.wake),
+                self.halts.run(),
+                self.agent.run(),
+                self.keeper.run(),
+                self.leader.run(),
+                self.membership.run(),
+                self.registration.run(),
+                self._until_removed(),
+            ):
+                group.create_task(part)
+
+    async def _until_removed(self) -> None:
+        while not self.replica.removed and not self.replica.stopped.is_set():
+            await asyncio.sleep(0.2)
+        if self.replica.stopped.is_set():
+            raise AssertionError(f"the replica of {self.name} has stopped: {self.replica.failure!r}")
+        self.ending = "it was removed"
+        raise EndOfPeer(self.ending)
+
+    def _after_turn(self) -> None:
+        self.machine.cluster.checks.turned(self)
+
+    def stop(self) -> asyncio.Task[None]:
+        """SIGTERM: take back, hand over, leave."""
+
+        async def leave() -> None:
+            await self.agent.stop()
+            if self.replica.status().leader_ready:
+                await self.replica.transfer_leadership(timeout=limits.HAND_OVER)
+            await self.replica.close()
+            self.ending = "it was stopped"
+            self._life.cancel()
+
+        return self.run(leave())
+
+    # ---- how it ends
+
+    def _ended(self, life: asyncio.Task[Any]) -> None:
+        if self.dead:
+            return
+        if not life.cancelled() and life.exception() is not None:
+            for error in _leaves(life.exception()):
+                if isinstance(error, RaftchaosError) and self._was_removed():
+                    self.ending = f"it was removed: {error}"
+                elif not isinstance(error, EndOfPeer):
+                    self._crashed(error)
+        machine = self.machine
+        machine.world.note(self.name, f"main has ended: {self.ending or 'without a reason'}")
+        if self.ending.startswith("it was removed"):
+            machine.removed = True
+        machine.world.at(0.0, self._gone)
+
+    def _gone(self) -> None:
+        if not self.dead:
+            self.kill()
+            self.machine.main_gone(self)
+
+    def _was_removed(self) -> bool:
+        return self.name in self.machine.cluster.removed
+
+    def _crashed(self, error: BaseException | str | None) -> None:
+        if isinstance(error, BaseException):
+            raise_place = _place(error)
+            self.machine.world.violated("CRASH", f"{self.name}: {type(error).__name__}: {error} {raise_place}")
+        else:
+            self.machine.world.violated("CRASH", f"{self.name}: {error}")
+
+    # ---- the lease, for the checks
+
+    def on_renewed(self, end: float, epoch: int) -> None:
+        """The lease keeper's listener."""
+        self.leases[epoch] = max(end, self.leases.get(epoch, 0.0))
+
+    def on_lapsed(self, epoch: int) -> None:
+        """The lease keeper's listener."""
+        self.machine.world.note(self.name, f"its lease {epoch} has ended")
+
+
+class EndOfPeer(Exception):
+    """This peer has no reason to go on."""
+
+
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [] if error is None else [error]
+
+
+def _place(error: BaseException) -> str:
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return "" if at is None else f"({at.tb_frame.f_code.co_filename}:{at.tb_lineno})"

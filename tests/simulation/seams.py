@@ -1,0 +1,64 @@
+"""Puts the simulated world in the places where the product reads this machine's clock, sockets and disk.
+
+Everything is undone at the end. Product code has no switch for simulations; what is replaced here are module names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from unittest import mock
+
+from raftchaos.consensus import handshake, seams
+from raftchaos.faults import reaper, undo_plan
+
+ProxyAnswer = Callable[[str, dict[str, Any]], dict[str, Any] | None]
+"""What the proxy process behind a socket path answers to a request; None if none is there. Raises OSError if silent."""
+
+
+class _Now:
+    """Which machine's clock is read outside of an event loop."""
+
+    boot: Callable[[], float] = staticmethod(lambda: 0.0)
+
+
+def use_clock(boot: Callable[[], float]) -> None:
+    """The reaper that runs now reads this clock."""
+    _Now.boot = staticmethod(boot)  # type: ignore[assignment]
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _no_sync(fd: int) -> None:
+    """A simulated kernel does not crash by itself, so a sync changes nothing but time."""
+
+
+@contextlib.contextmanager
+def installed(proxy_answer: ProxyAnswer, undo: Callable[[Mapping[str, Any]], dict[str, int]]) -> Iterator[None]:
+    """`undo` carries out the undo step of the simulated faults that no proxy bears."""
+
+    def ask_proxy(one_pass: undo_plan.UndoPass, path: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        return proxy_answer(path, request)
+
+    def undo_simulated(one_pass: undo_plan.UndoPass, step: Mapping[str, Any]) -> dict[str, int]:
+        return undo(step)
+
+    seams.use_time(_loop_time)
+    try:
+        with (
+            mock.patch.object(reaper, "boot_clock", lambda: _Now.boot()),
+            mock.patch.object(undo_plan.UndoPass, "_ask_proxy", ask_proxy),
+            mock.patch.dict(undo_plan._STEPS, {"sim.undo": undo_simulated}),
+            mock.patch.object(os, "fsync", _no_sync),
+            mock.patch.object(os, "fdatasync", _no_sync),
+            mock.patch.object(handshake, "time", types.SimpleNamespace(monotonic=lambda: 0.0)),
+        ):
+            yield
+    finally:
+        seams.use_time()
