@@ -149,8 +149,8 @@ MUTANTS = (
     Mutant(
         "granted once",
         "raftchaos/core/apply_runs.py",
-        "    if run.status is not RunStatus.PLANNED:\n        return answers.refuse(",
-        "    if run.status is not RunStatus.PLANNED and not run.live:\n        return answers.refuse(",
+        'the task {task.id} is {task.status}")\n    if run.status is not RunStatus.PLANNED:',
+        'the task {task.id} is {task.status}")\n    if run.ended:',
         CORE,
     ),
     Mutant(
@@ -193,8 +193,8 @@ MUTANTS = (
     Mutant(
         "term file before vote",
         "raftchaos/consensus/storage.py",
-        "        files.replace_sealed(self.vote_path, VOTE_MAGIC, codec.dumps((term, votedForNodeId)))\n        super()",
-        "        super()",
+        "files.replace_sealed(self.vote_path, VOTE_MAGIC, codec.dumps((term, votedForNodeId)))",
+        "pass",
         STORAGE,
     ),
     Mutant(
