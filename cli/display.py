@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 BAR = 24
+OTHER_LINES = 4  # of the screen: the task, what is hidden, the command, and one to breathe
+FEWEST_LINES = 5
 
 
 class Display(Protocol):
@@ -88,12 +91,42 @@ class Bars:
         if view is None:
             grid.add_row("waiting for the cluster")
             return grid
-        grid.add_row(f"[bold]{plain(view['id'])}[/]", word(view["status"]), bar(view.get("progress", 0.0)), "")
         now = time.time() * 1000 + self._ahead_ms
-        for step, run in runs_of(view):
+        grid.add_row(f"[bold]{plain(view['id'])}[/]", word(view["status"]), bar(behind(view, now)), "")
+        shown, hidden = fitting(list(runs_of(view)), shutil.get_terminal_size().lines - OTHER_LINES)
+        if hidden:
+            grid.add_row(f"  … {hidden} more runs", "", "", "")
+        for step, run in shown:
             name = f"  {step['index'] + 1} {plain(step['name'])}"
             grid.add_row(name, plain(run["node"]), bar(share(run, now)), word(run["status"]))
         return grid
+
+
+def behind(view: Json, now_ms: float) -> float:
+    """How much of a task is behind it, 0 to 1: what its peer said, and what its runs have gained since."""
+    told: float = view.get("progress", 0.0)
+    then = view.get("nowMs") or now_ms
+    steps = view.get("steps", [])
+    seconds = sum(step.get("durationSeconds", 0.0) + step.get("delayBeforeSeconds", 0.0) for step in steps)
+    if not seconds:
+        return told
+    everybody = view["mode"] in ("parallel", "sequential")
+    for step, run in runs_of(view):
+        beside = len(view.get("targets", ())) if everybody else len({one["node"] for one in step["runs"]})
+        gained = share(run, now_ms) - share(run, then)
+        told += gained * step.get("durationSeconds", 0.0) / seconds / max(beside, 1)
+    return min(told, 1.0)
+
+
+def fitting(runs: list[tuple[Json, Json]], lines: int) -> tuple[list[tuple[Json, Json]], int]:
+    """As many runs as fit on so many lines, in order: those that go on, then the latest that ended; and the rest."""
+    room = max(lines, FEWEST_LINES)
+    if len(runs) <= room:
+        return runs, 0
+    going = [place for place, (_, run) in enumerate(runs) if not run["endedMs"]]
+    ended = [place for place, (_, run) in enumerate(runs) if run["endedMs"]]
+    chosen = sorted([*going, *reversed(ended)][:room])
+    return [runs[place] for place in chosen], len(runs) - room
 
 
 def share(run: Json, now_ms: float) -> float:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def nodes_table(nodes: Sequence[dict[str, Any]]) -> Table:
     """A table of nodes, one row each."""
-    rows = table("node", "status", "part", "API", "labels", "proxies", "live runs", right=["live runs"])
+    rows = table(
+        "node", "status", "part", "API", "labels", "proxies", "live runs", right=["live runs"], firm=["node", "API"]
+    )
     for node in nodes:
         part = "leader" if node["leader"] else "voter" if node["voter"] else "-"
         status = word(node["status"]) + (f", {word('drained')}" if node["drained"] else "")

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from raftchaos.errors import ErrorSpec, RaftchaosError
 
@@ -36,6 +36,8 @@ STYLES = {
     "aborted": "red",
     "recoveryFailed": "bold red",
 }
+
+PLAIN_WIDTH = 160  # where no terminal says how wide it is
 
 
 class OutputClosed(Exception):
@@ -78,22 +80,30 @@ def render(*parts: RenderableType) -> None:
     from rich.console import Console
 
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else 160
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width, force_terminal=terminal, highlight=False, soft_wrap=not terminal)
+    console = Console(file=buffer, width=room(), force_terminal=terminal, highlight=False, soft_wrap=not terminal)
     for part in parts:
         console.print(part)
     emit("\n".join(line.rstrip() for line in buffer.getvalue().strip("\n").splitlines()))
 
 
-def table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
-    """An empty table with these column heads; those named in `right` are of numbers."""
+def room() -> int:
+    """How many letters fit on a line of the output."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else PLAIN_WIDTH
+
+
+def table(*columns: str, title: str | None = None, right: Sequence[str] = (), firm: Sequence[str] = ()) -> Table:
+    """An empty table with these column heads; those named in `right` are of numbers.
+
+    Where the terminal is narrow, columns that are neither of numbers nor `firm` are folded.
+    """
     from rich import box
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=column in right or column in firm)
     return made
 
 

@@ -42,7 +42,17 @@ def list_(limit: int, after: str, peers: str, output: str) -> None:
     from raftchaos.cli.output import ago, plain, show, table, word
 
     page = ask(peers, lambda client: client.tasks(limit=limit, after=after))
-    rows = table("task", "mode", "status", "verdict", "step", "targets", "submitted", right=["step"])
+    rows = table(
+        "task",
+        "mode",
+        "status",
+        "verdict",
+        "step",
+        "targets",
+        "submitted",
+        right=["step"],
+        firm=["task", "status", "submitted"],
+    )
     now = time.time() * 1000
     for task in page["tasks"]:
         rows.add_row(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from raftchaos.cli.output import plain, table, word
+from raftchaos.cli.output import plain, room, table, word
 from raftchaos.model.tasks import TaskStatus, Verdict, exit_code
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Json = dict[str, Any]
+WIDE = 130  # letters: on a narrower terminal the counts beside `touched` would fold everything else
 
 
 def task_exit_code(view: Json) -> int:
@@ -28,7 +29,19 @@ def task_parts(view: Json) -> list[RenderableType]:
     if view.get("reason"):
         head += f" ({plain(view['reason'])})"
     numbers = ["attempt", "seconds", "touched"]
-    rows = table("step", "fault", "node", "attempt", "status", "seconds", "touched", "effect", "reason", right=numbers)
+    wide = room() >= WIDE
+    columns = [
+        "step",
+        "fault",
+        "node",
+        "attempt",
+        "status",
+        "seconds",
+        "touched",
+        *(["effect"] if wide else []),
+        "reason",
+    ]
+    rows = table(*columns, right=numbers, firm=["node", "status"])
     for step, run in runs_of(view):
         rows.add_row(
             plain(step["name"]),
@@ -38,7 +51,7 @@ def task_parts(view: Json) -> list[RenderableType]:
             word(run["status"]),
             seconds_active(run),
             str(touched(run)) if run["effects"] else "-",
-            plain(effect_words(run)),
+            *([plain(effect_words(run))] if wide else []),
             plain(run["reason"]),
         )
     return [head, rows] if rows.row_count else [head]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raftchaos.cli.display import Bars, Lines, bar, share
+from raftchaos.cli.display import Bars, Lines, bar, behind, fitting, share
 from raftchaos.cli.dry_run import preview_parts
 from raftchaos.cli.main import problem_of, wanted_output
 from raftchaos.cli.output import ago, plain, render, value_words
@@ -150,3 +150,36 @@ def test_times_and_brackets() -> None:
     assert ago(1, 864_000_001) == "10 d"
     assert plain(None) == "-"
     assert plain("[red]x") == r"\[red]x"
+
+
+def test_the_bar_of_the_task_grows_with_its_runs() -> None:
+    view = task(run(activeMs=1_000), progress=0.2, nowMs=2_000, mode="parallel", targets=["node-1", "node-2"])
+    view["steps"][0]["durationSeconds"] = 10.0
+    view["steps"].append({"index": 1, "name": "next", "durationSeconds": 5.0, "delayBeforeSeconds": 5.0, "runs": []})
+    assert behind(view, 2_000) == 0.2
+    assert behind(view, 6_000) == pytest.approx(0.2 + 0.4 / 2 / 2)  # four of ten seconds, half of the time, one of two
+    assert behind(view, 60_000) == pytest.approx(0.2 + 0.9 / 2 / 2)
+    assert behind(task(run(), progress=0.7), 9_000) == 0.7  # its steps are not known
+    assert behind({**view, "mode": "leaderAssigned", "progress": 0.9}, 60_000) == 1.0
+
+
+def test_runs_that_do_not_fit_on_the_screen_give_way_to_those_that_go_on() -> None:
+    ended = [({"index": n}, run(id=f"e{n}", endedMs=1)) for n in range(8)]
+    going = [({"index": 8 + n}, run(id=f"g{n}")) for n in range(3)]
+    shown, hidden = fitting([*ended, *going], 6)
+    assert [one["id"] for _, one in shown] == ["e5", "e6", "e7", "g0", "g1", "g2"]
+    assert hidden == 5
+    assert fitting(going, 6) == (going, 0)
+    assert len(fitting([*going] * 30, 1)[0]) == 5
+
+
+def test_a_narrow_terminal_folds_no_status(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftchaos.cli.task_view.room", lambda: 80)
+    monkeypatch.setattr("raftchaos.cli.output.room", lambda: 80)
+    done = run(status="recoveryFailed", endedMs=11_200, effects=[{"touched": 7, "requests": 9}], reason="long " * 20)
+    render(*task_parts(task(done)))
+    shown = capsys.readouterr().out
+    assert "recoveryFailed" in shown
+    assert "node-1" in shown
+    assert "requests 9" not in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
