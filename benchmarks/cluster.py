@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -37,11 +39,18 @@ def quantiles(values: list[float]) -> dict[str, float]:
     }
 
 
-async def commits(peer: PeerProcess, flight: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class Target:
+    """Where a committed write is asked for, and with what."""
+
+    url: str
+    body: dict[str, Any]
+
+
+async def commits(target: Target, flight: int) -> dict[str, float]:
     """Writes with `flight` of them under way at any time, for SECONDS."""
     times: list[float] = []
     failed = 0
-    url = f"http://127.0.0.1:{peer.api}/api/v1/nodes/node-1/undrain"
     end = time.perf_counter() + SECONDS
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
@@ -49,7 +58,7 @@ async def commits(peer: PeerProcess, flight: int) -> dict[str, float]:
             nonlocal failed
             while time.perf_counter() < end:
                 began = time.perf_counter()
-                async with session.post(url, json={}) as answer:
+                async with session.post(target.url, json=target.body) as answer:
                     await answer.read()
                     failed += answer.status != 200
                 times.append(time.perf_counter() - began)
@@ -113,8 +122,9 @@ def main() -> None:
             follower = next(peer for peer in cluster.running() if peer is not leader)
             result = {"idle": idle(cluster)}
             for name, peer in (("leader", leader), ("follower", follower)):
+                target = Target(f"http://127.0.0.1:{peer.api}/api/v1/nodes/node-1/undrain", {})
                 for flight in (1, 64):
-                    result[f"{name}, {flight} in flight"] = asyncio.run(commits(peer, flight))
+                    result[f"{name}, {flight} in flight"] = asyncio.run(commits(target, flight))
             result["cli"] = help_seconds()
         finally:
             cluster.end()

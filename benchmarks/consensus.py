@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Three replicas as processes on loopback: commits a second at 1 and 64 in flight, reads, failover, idle CPU, as JSON.
 
-python benchmarks/consensus.py [--seconds 5] [--uvloop]
+python benchmarks/consensus.py [--seconds 5] [--uvloop] [--durability process|disk] [--directory DIR]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from raftchaos.consensus.config import Durability
 from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.core.interfaces import Entry
 
@@ -83,7 +84,7 @@ async def load(operation: Any, flight: int, seconds: float) -> dict[str, float]:
     return quantiles(times, time.perf_counter() - began)
 
 
-async def serve(name: str, directory: Path, addresses: dict[str, str]) -> None:
+async def serve(name: str, directory: Path, addresses: dict[str, str], durability: Durability) -> None:
     """A child: one replica, driven by lines of JSON."""
     config = ReplicaConfig(
         name=name,
@@ -93,6 +94,7 @@ async def serve(name: str, directory: Path, addresses: dict[str, str]) -> None:
         data_dir=directory,
         listen=addresses[name],
         advertise=addresses[name],
+        durability=durability,
     )
     machine = Counter()
     replica = Replica.create(config, machine) if name == NAMES[0] else Replica.join(config, machine, members=addresses)
@@ -149,20 +151,21 @@ def free_addresses() -> dict[str, str]:
     return addresses
 
 
-async def measure(seconds: float, uvloop: bool) -> dict[str, Any]:
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Start three children, measure, end them."""
     addresses = free_addresses()
     children: dict[str, asyncio.subprocess.Process] = {}
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=options.directory) as root:
         try:
             for name in NAMES:
-                arguments = [__file__, "--serve", name, root, json.dumps(addresses)] + (["--uvloop"] if uvloop else [])
+                arguments = [__file__, "--serve", name, root, json.dumps(addresses), "--durability", options.durability]
+                arguments += ["--uvloop"] if options.uvloop else []
                 child = children[name] = await asyncio.create_subprocess_exec(
                     sys.executable, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
                 )
                 assert child.stdout is not None
                 await child.stdout.readline()
-            return await exercise(children, addresses, seconds)
+            return {"durability": options.durability, **await exercise(children, addresses, options.seconds)}
         finally:
             for child in children.values():
                 if child.returncode is None:
@@ -197,6 +200,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each load lasts")
     parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--durability", choices=("process", "disk"), default="process")
+    parser.add_argument("--directory", help="where the data is; disk and tmpfs differ with --durability disk")
     parser.add_argument("--serve", nargs=3, metavar=("NAME", "ROOT", "ADDRESSES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.uvloop:
@@ -205,9 +210,9 @@ def main() -> None:
         from asyncio import run
     if options.serve:
         name, root, addresses = options.serve
-        run(serve(name, Path(root) / name, json.loads(addresses)))
+        run(serve(name, Path(root) / name, json.loads(addresses), options.durability))
     else:
-        print(json.dumps(asyncio.run(measure(options.seconds, options.uvloop)), indent=2))
+        print(json.dumps(asyncio.run(measure(options)), indent=2))
 
 
 if __name__ == "__main__":

@@ -174,8 +174,10 @@ class PeerProcess:
 class Cluster:
     """Peers that found and join one cluster."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, extra: tuple[str, ...] = ()) -> None:
+        """`extra` are further words of every peer's command line."""
         self.root = root
+        self.extra = extra
         self.peers: dict[str, PeerProcess] = {}
 
     def add(
@@ -183,7 +185,7 @@ class Cluster:
     ) -> PeerProcess:
         peer = PeerProcess(name, self.root, proxies)
         self.peers[name] = peer
-        return peer.start(None if join is None else join.api)
+        return peer.start(None if join is None else join.api, self.extra)
 
     def start(self, count: int, proxies: Callable[[str], list[dict[str, str]]] = lambda name: []) -> Cluster:
         """`count` peers named node-1, node-2, …; returns when all are ready and registered."""
