@@ -2,8 +2,8 @@
 
     python benchmarks/against_etcd.py [--rounds N]        prints JSON; needs Debian's etcd-server
 
-etcd takes `POST /v3/kv/put` at its HTTP gateway, raftchaos `POST /api/v1/nodes/NAME/undrain`. etcd always syncs its log:
-`disk` compares with its data on the same disk, `process` with its data on tmpfs, where a sync costs nothing.
+etcd takes `POST /v3/kv/put` at its HTTP gateway, raftchaos `POST /api/v1/nodes/NAME/undrain`. etcd always syncs its
+log: `disk` compares with its data on the same disk, `process` with its data on tmpfs, where a sync costs nothing.
 """
 
 from __future__ import annotations
@@ -86,19 +86,22 @@ def raftchaos(root: Path, durability: str) -> Iterator[Target]:
 
 def compare(durability: str, folder: Path | None, rounds: int) -> dict[str, Any]:
     """Both, in turns, at 1 and 64 in flight; the median round of each."""
-    with tempfile.TemporaryDirectory(dir=folder) as theirs, tempfile.TemporaryDirectory() as ours:
-        with etcd(Path(theirs)) as first, raftchaos(Path(ours), durability) as second:
-            result: dict[str, Any] = {}
-            for flight in (1, 64):
-                found: dict[str, list[dict[str, float]]] = {"etcd": [], "raftchaos": []}
-                for _ in range(rounds):
-                    for name, target in (("etcd", first), ("raftchaos", second)):
-                        found[name].append(asyncio.run(commits(target, flight)))
-                result[f"{flight} in flight"] = {
-                    name: sorted(each, key=lambda one: one["per_second"])[len(each) // 2]
-                    for name, each in found.items()
-                }
-            return result
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as theirs,
+        tempfile.TemporaryDirectory() as ours,
+        etcd(Path(theirs)) as first,
+        raftchaos(Path(ours), durability) as second,
+    ):
+        result: dict[str, Any] = {}
+        for flight in (1, 64):
+            found: dict[str, list[dict[str, float]]] = {"etcd": [], "raftchaos": []}
+            for _ in range(rounds):
+                for name, target in (("etcd", first), ("raftchaos", second)):
+                    found[name].append(asyncio.run(commits(target, flight)))
+            result[f"{flight} in flight"] = {
+                name: sorted(each, key=lambda one: one["per_second"])[len(each) // 2] for name, each in found.items()
+            }
+        return result
 
 
 def main() -> None:
