@@ -18,10 +18,10 @@ def test_an_experiment_survives_its_leader(cluster: Cluster, shop: Shop) -> None
 
     view = cluster.wait_task(task, 40, others[1])
     assert view["status"] == "completed", view
+    shop.wait_clean()
     for peer in others:
         gaps = shop.gaps(peer.name)
         assert len(gaps) == 2, (peer.name, gaps)
-    shop.wait_clean()
     counts = injections(cluster)
     assert counts
     assert max(counts.values()) == 1, counts
