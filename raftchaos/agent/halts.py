@@ -82,8 +82,9 @@ class LocalHalts:
         """Halt: revert here at once, remember it, tell every reachable peer, and log it if that is possible within
         `timeout` seconds. Works without a quorum. Raises `UsageError` for an id that is none."""
         key = halt_id or uuid.uuid4().hex
-        if len(key) > limits.TASK_ID or not key.isprintable():
-            raise UsageError(f"found a halt id of {len(key)} characters, expected 1 to {limits.TASK_ID} printable ones")
+        if not _is_id(key):
+            raise UsageError(f"found a bad halt id, expected 1 to {limits.TASK_ID} bytes of printable text")
+        reason = reason.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written down or sent
         if key in self._state().lifted:
             return HaltAnswer(key, True, (self._name,))
         self._obey(HaltRecord(key, reason[: limits.REASON], self._name, int(self._clock.wall() * 1000)))
@@ -122,7 +123,7 @@ class LocalHalts:
 
     def _on_message(self, sender: str, message: dict[str, Any]) -> None:
         key = message["id"]
-        if 0 < len(key) <= limits.TASK_ID:
+        if _is_id(key):
             reason, origin = message["reason"][: limits.REASON], message["origin"][: limits.NAME]
             self._obey(HaltRecord(key, reason, origin, int(self._clock.wall() * 1000)))
 
@@ -208,3 +209,8 @@ class LocalHalts:
                     await self._applied.wait()
         except TimeoutError:
             return
+
+
+def _is_id(text: str) -> bool:
+    """Whether the log takes it as the id of a halt: one that it refuses could never be lifted."""
+    return text.isprintable() and 0 < len(text.encode()) <= limits.TASK_ID

@@ -27,6 +27,7 @@ from raftchaos.errors import (
     OutcomeUnknown,
     RaftchaosError,
     Refused,
+    UsageError,
     error_of_code,
 )
 
@@ -63,7 +64,8 @@ class Membership:
     # ---- the peer that is asked ---------------------------------------------------------------------------------
 
     async def join(self, request: JoinRequest, *, timeout: float) -> None:
-        """Have the leader let this peer in. Raises Conflict if another data directory has its name, NoQuorum."""
+        """Have the leader let this peer in. Raises Conflict if another data directory has its name, NoQuorum, UsageError
+        for what is no printable text."""
         fields = {
             "what": "join",
             "name": request.name,
@@ -87,6 +89,9 @@ class Membership:
     async def _ask(self, fields: Mapping[str, str], timeout: float) -> None:
         """Ask whoever leads, again and again under one request id, until one answers: a leader that has the request
         already ignores the repetition or answers again, a new one takes it up."""
+        strange = next((what for what, value in fields.items() if not value.isprintable()), None)
+        if strange is not None:
+            raise UsageError(f"found characters in the {strange.replace('_', ' ')} that cannot be printed")
         request = self._request_ids.next()
         answered: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[request] = answered

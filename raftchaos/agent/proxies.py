@@ -188,7 +188,7 @@ def split_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
     """Host and port of `HOST:PORT`; an IPv6 address stands in brackets. Raises `UsageError`."""
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    good = bool(colon and bare) and port.isascii() and port.isdigit() and int(port) <= 65_535
+    good = bool(colon and bare) and text.isprintable() and port.isascii() and port.isdigit() and int(port) <= 65_535
     if not good or len(text) > 300 or (":" in bare and bare == host) or (int(port) == 0 and not any_port):
         raise UsageError(f"found the address {text[:80]!r}, expected HOST:PORT such as 127.0.0.1:8080")
     return bare, int(port)

@@ -97,11 +97,23 @@ async def test_more_than_can_be_remembered_keep_the_peer_halted(cluster: Cluster
 
 async def test_bad_ids_are_refused(cluster: Cluster) -> None:
     node = await cluster.add("a")
-    with pytest.raises(UsageError, match="halt id"):
-        await node.halts.halt("why", "x" * 1000)
-    node.replica.send("a", {"type": "halt", "id": "", "reason": "", "origin": "a"})
-    await until(lambda: node.mailbox.received["halt"] == 1)
+    bad = ["x" * 1000, "\N{LATIN SMALL LETTER E WITH ACUTE}" * 60, "a\nb", "\ud800"]
+    for text in bad:  # what the log refuses could never be lifted
+        with pytest.raises(UsageError, match="halt id"):
+            await node.halts.halt("why", text)
+    for text in ["", *bad[:3]]:
+        node.replica.send("a", {"type": "halt", "id": text, "reason": "", "origin": "a"})
+    await until(lambda: node.mailbox.received["halt"] == 4)
     assert not node.halts.halted
+
+
+async def test_a_reason_that_is_no_text_is_told_as_far_as_it_is(cluster: Cluster) -> None:
+    """JSON may hold half a surrogate pair; it must not keep a halt from being obeyed, remembered and logged."""
+    node = await cluster.add("a")
+    answer = await node.halts.halt("smoke\ud800")
+    assert answer.logged
+    assert node.state.halts[answer.id].reason == "smoke?"
+    assert [halt["reason"] for halt in read_record(node.folder / "halt.msgpack")] == ["smoke?"]
 
 
 async def test_a_damaged_file_is_not_taken_for_no_halt(cluster: Cluster) -> None:

@@ -13,7 +13,7 @@ from raftchaos.agent.membership import Membership
 from raftchaos.core.commands import RegisterNode, encode
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest
-from raftchaos.errors import Conflict, NotFound, Refused
+from raftchaos.errors import Conflict, NotFound, Refused, UsageError
 from tests.unit.agent.lease_cluster import Cluster
 from tests.unit.agent.virtual_time import run_virtually, until
 
@@ -139,6 +139,18 @@ def test_nobody_joins_in_the_place_of_a_voter_that_is_half_removed() -> None:
         await members.of["b"].remove("c", timeout=5)
         await members.of["b"].join(joining("c"), timeout=5)
         await until(lambda: members.voters == ["a", "b", "c"])
+
+    play(scenario)
+
+
+def test_a_peer_that_tells_no_text_of_itself_is_refused() -> None:
+    """JSON may hold half a surrogate pair, which nobody can write into the log."""
+
+    async def scenario(members: Members) -> None:
+        with pytest.raises(UsageError, match="directory"):
+            await members.of["a"].join(JoinRequest("d", "x\ud800", "127.0.0.1:1", "127.0.0.1:2", ""), timeout=5)
+        with pytest.raises(UsageError, match="name"):
+            await members.of["a"].remove("c\ud800", timeout=5)
 
     play(scenario)
 

@@ -128,6 +128,7 @@ async def test_a_port_that_was_only_given_is_replaced_when_it_is_taken(tmp_path:
         ("web", "127.0.0.1:0", "127.0.0.1:0"),
         ("web", "127.0.0.1:0", "nowhere"),
         ("web", "127.0.0.1:0", "host:-1"),
+        ("web", "127.0.0.1:0", "\ud800:1"),
     ],
 )
 async def test_bad_words_are_refused(tmp_path: Path, name: str, listen: str, upstream: str) -> None:
