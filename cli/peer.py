@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, LOG_LEVELS, peer_settings, read_config
+from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, DURABILITIES, LOG_LEVELS, peer_settings, read_config
 
 
 @click.command("peer")
@@ -19,6 +19,8 @@ from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, LOG_LEVELS, pe
 @click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label that experiments can select; repeatable.")
 @click.option("--join", metavar="HOST:PORT", help="API address of any live peer of the cluster to join.")
 @click.option("--insecure", is_flag=True, default=None, help="Allow addresses that are not loopback, without TLS.")
+@click.option("--durability", type=click.Choice(DURABILITIES), help="What an answered write survives: the death of "
+              "every process (default), or a power cut of every machine (disk: writes wait for a sync).")  # fmt: skip
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="How much it says on stderr; default info.")
 @click.option("--config", metavar="FILE", type=click.Path(path_type=Path), help="YAML with the names of these flags "
               "and `proxies: [{name, listen, upstream}]`; flags win.")  # fmt: skip

@@ -42,6 +42,7 @@ def _summary(status: dict[str, Any]) -> list[Any]:
     rows.show_header = False
     rows.add_row("cluster", plain(status["cluster"]))
     rows.add_row("asked", f"{plain(status['name'])} ({plain(status['role'])}, {plain(status['version'])})")
+    rows.add_row("durability", plain(status.get("durability")))
     rows.add_row("leader", f"{plain(status['leader'])} in term {status['term']}")
     missing = "" if quorum["hasQuorum"] else f", [red]no quorum: {quorum['missing']} more needed[/]"
     rows.add_row("quorum", reachable + missing)

@@ -20,7 +20,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from raftchaos import limits
 from raftchaos.errors import Refused, UsageError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_LISTEN: Final = "127.0.0.1:7480"
 DEFAULT_RAFT_LISTEN: Final = "127.0.0.1:7481"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+DURABILITIES: Final = ("process", "disk")
 KEYS: Final = (
     "name",
     "listen",
@@ -40,10 +41,11 @@ KEYS: Final = (
     "label",
     "join",
     "insecure",
+    "durability",
     "log-level",
     "proxies",
 )
-_TEXT_KEYS = frozenset({"name", "listen", "raft-listen", "advertise", "data-dir", "join", "log-level"})
+_TEXT_KEYS = frozenset({"name", "listen", "raft-listen", "advertise", "data-dir", "join", "durability", "log-level"})
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _INSECURE_HINT = (
     "this release has no TLS: keep the peers on loopback, or say --insecure if the network between them is trusted"
@@ -65,6 +67,8 @@ class PeerSettings:
     proxies: tuple[tuple[str, str, str], ...]
     """Name, address to listen on, address of the upstream."""
     log_level: str
+    durability: Literal["process", "disk"] = "process"
+    """What an answered write survives: the death of every process, or a power cut of every machine."""
 
 
 def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> PeerSettings:
@@ -87,6 +91,7 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         insecure=bool(said.get("insecure", False)),
         proxies=tuple((p["name"], p["listen"], p["upstream"]) for p in said.get("proxies") or ()),
         log_level=said.get("log-level") or "info",
+        durability=said.get("durability") or "process",
     )
     _check(settings)
     return settings
@@ -101,6 +106,8 @@ def _check(settings: PeerSettings) -> None:
         parse_address(settings.join, what="--join")
     if settings.log_level not in LOG_LEVELS:
         raise UsageError(f"found the log level {settings.log_level!r}, expected one of {', '.join(LOG_LEVELS)}")
+    if settings.durability not in DURABILITIES:
+        raise UsageError(f"found the durability {settings.durability!r}, expected {' or '.join(DURABILITIES)}")
     if settings.advertise is not None and not _is_host(settings.advertise):
         raise UsageError(
             f"found {settings.advertise!r} for --advertise, expected a host name or an address without a port"

@@ -47,6 +47,7 @@ def status_view(services: PeerServices) -> Json:
         "version": VERSION,
         "cluster": services.cluster,
         "insecure": services.insecure,
+        "durability": services.durability,
         "role": replica.role,
         "leader": replica.leader or "",
         "term": replica.term,

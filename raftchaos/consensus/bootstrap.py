@@ -10,6 +10,7 @@ from raftchaos.consensus.entries import NOOP, LogEntry, encode_members
 from raftchaos.consensus.files import corrupt, sync_directory
 from raftchaos.consensus.snapshot import Snapshot, SnapshotStore
 from raftchaos.consensus.storage import DiskLog
+from raftchaos.consensus.synced import SyncedLog
 from raftchaos.errors import Conflict, MachineUnusable
 
 FILES: Final = ("log", "vote", "snapshot")
@@ -55,14 +56,19 @@ def _prepare(data_dir: Path, *, cluster_id: str, name: str, entries: list[LogEnt
         ) from error
 
 
-def load(data_dir: Path, store: SnapshotStore, *, cluster_id: str, name: str) -> tuple[DiskLog, Snapshot | None]:
-    """The log and the snapshot after every check. Raises DataCorrupt that names the damaged file."""
+def load(
+    data_dir: Path, store: SnapshotStore, *, cluster_id: str, name: str, synced: bool = False
+) -> tuple[DiskLog, Snapshot | None]:
+    """The log and the snapshot after every check. Raises DataCorrupt that names the damaged file.
+
+    With `synced` the log is stable only once the disk has it.
+    """
     directory = raft_directory(data_dir)
     if not directory.is_dir():
         raise corrupt(directory, "it is missing, although this peer has been part of a cluster")
     try:
         snapshot = store.load()
-        log = DiskLog(directory, cluster_id=cluster_id, name=name)
+        log = (SyncedLog if synced else DiskLog)(directory, cluster_id=cluster_id, name=name)
     except OSError as error:
         raise MachineUnusable(f"cannot read {directory}: {error.strerror or error}") from error
     if not log.entries:

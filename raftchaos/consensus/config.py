@@ -5,9 +5,16 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
 
 from raftchaos import limits
 from raftchaos.consensus.timings import Timings
+
+Durability = Literal["process", "disk"]
+PROCESS: Final = "process"
+"""A write that was answered survives the death of every process: it was handed to the kernels of a majority."""
+DISK: Final = "disk"
+"""A write that was answered survives a power cut of every machine: it was synced to the disks of a majority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +35,4 @@ class ReplicaConfig:
     client_tls: ssl.SSLContext | None = None
     entries_before_snapshot: int = limits.LOG_ENTRIES_BEFORE_SNAPSHOT
     bytes_before_snapshot: int = limits.LOG_BYTES_BEFORE_SNAPSHOT
+    durability: Durability = PROCESS

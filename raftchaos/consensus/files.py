@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,15 @@ from raftchaos.errors import DataCorrupt
 VERSION: Final = 1
 HEAD: Final = struct.Struct("<8sIQI")  # magic, version, length of the body, crc32 of the body
 CHECK: Final = struct.Struct("<I")  # crc32 of the head, so that damage to a length is not taken for a short file
+
+Offload = Callable[[Callable[[], None], Callable[[BaseException | None], None]], None]
+"""Runs the first off the loop and then the second on it, with the error if there was one."""
+
+
+def at_once(work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+    """An `Offload` for where there is no loop: does the work here and now. Raises what it raises."""
+    work()
+    done(None)
 
 
 def seal(magic: bytes, body: bytes) -> bytes:

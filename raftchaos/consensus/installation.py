@@ -115,7 +115,7 @@ class Installation(Seams):
         key = Key(*m["key"])
         reply = {"type": "chunk_reply", "term": self.term, "key": tuple(key), "round": m["round"]}
         if key.last <= self.commit_index:
-            self.promise(node, {**reply, "want": INSTALLED})
+            self.promise(key.last, node, {**reply, "want": INSTALLED})
             return
         if self.snapshots.busy:
             return  # it is being written; the leader sends this chunk again
@@ -128,7 +128,7 @@ class Installation(Seams):
         def done() -> None:
             self._installed(data)
             if self.term == reply["term"]:
-                self.promise(node, {**reply, "want": INSTALLED})
+                self.promise(key.last, node, {**reply, "want": INSTALLED})
 
         self.snapshots.save(key, data, lambda: key.last > self.commit_index and self._restore(data), done)
 

@@ -64,7 +64,7 @@ class Raft(Elections, Replication, Installation, Reads, Membership):
         self.extras: dict[str, Extra] = {}
         self.progress: dict[PeerNode, Progress] = {}
         self.heard_leader_at, self.lost_leader, self.patience = NEVER, False, 0.0
-        self.round, self.held = 0, []
+        self.round, self.held, self._unsigned, self._signed = 0, deque(), False, (0, 0, NEVER)
         self.counts = dict.fromkeys(
             (
                 "elections",

@@ -12,10 +12,10 @@ from raftchaos import limits
 from raftchaos.clock import Clock, SystemClock
 from raftchaos.consensus import bootstrap, handshake
 from raftchaos.consensus.changes import Changes
-from raftchaos.consensus.config import ReplicaConfig
+from raftchaos.consensus.config import DISK, ReplicaConfig
 from raftchaos.consensus.driver import Driver, Scheduler
 from raftchaos.consensus.entries import decode_command
-from raftchaos.consensus.files import corrupt
+from raftchaos.consensus.files import Offload, corrupt
 from raftchaos.consensus.handshake import Identity
 from raftchaos.consensus.listeners import Listeners
 from raftchaos.consensus.node import PeerNode
@@ -23,7 +23,7 @@ from raftchaos.consensus.proposals import Proposals
 from raftchaos.consensus.queries import Queries
 from raftchaos.consensus.raft import Raft
 from raftchaos.consensus.seams import CANDIDATE, LEADER, PeerTransport
-from raftchaos.consensus.snapshot import Offload, Snapshot, SnapshotStore
+from raftchaos.consensus.snapshot import Snapshot, SnapshotStore
 from raftchaos.consensus.storage import MemoryLog
 from raftchaos.consensus.transport import TcpTransport
 from raftchaos.consensus.waiting import Waiting
@@ -69,7 +69,7 @@ class Replica:
         self._restored = False
         self._raft: Raft | None = None
         self._driver = Driver(scheduler, self._failed)
-        snapshots.offload = offload or self._driver.offload
+        snapshots.offload = log.offload = offload or self._driver.offload
         self.waiting = Waiting()
         if snapshot is not None:
             try:
@@ -123,7 +123,13 @@ class Replica:
     ) -> Self:
         """Go on from the data directory. Raises DataCorrupt that names the file that cannot be believed."""
         store = SnapshotStore(bootstrap.raft_directory(config.data_dir) / "snapshot")
-        log, snapshot = bootstrap.load(config.data_dir, store, cluster_id=config.cluster_id, name=config.name)
+        log, snapshot = bootstrap.load(
+            config.data_dir,
+            store,
+            cluster_id=config.cluster_id,
+            name=config.name,
+            synced=config.durability == DISK,
+        )
         rng = rng or random.Random()
         transport = TcpTransport(
             Identity(config.cluster_id, config.name, config.directory_id, config.incarnation, config.advertise),

@@ -40,6 +40,9 @@ class Progress:
 class Replication(Seams):
     """Appends, answers and commitment."""
 
+    _unsigned: bool
+    _signed: tuple[int, int, float]
+
     # ---- leader
 
     def advance_commit(self) -> None:
@@ -196,7 +199,7 @@ class Replication(Seams):
         self._take(entries)
         reply.update(success=True, next=match + 1)
         if match > log.stable:
-            self.promise(node, reply)
+            self.promise(match, node, reply)
         else:
             self.transport.send(node, reply)
         commit = min(m["commit"], match)  # nothing beyond `match` is known to agree
@@ -235,14 +238,32 @@ class Replication(Seams):
 
     # ---- durability
 
-    def promise(self, node: PeerNode, message: Message) -> None:
-        """Send this once everything added to the log so far is safe."""
-        self.held.append((node, message))
+    def promise(self, index: int, node: PeerNode, message: Message) -> None:
+        """Send this once the log is safe up to `index`."""
+        self.held.append((index, node, message))
+        self._unsigned = True
         self.owner.wake()
 
     def keep_promises(self) -> None:
-        """Make the log safe, then let the promises go. Raises OSError if it cannot be written."""
+        """Make the log safe, or begin to, and let go the promises that are safe. Raises OSError if it cannot be
+        written.
+        """
         self.log.flush()
-        held, self.held = self.held, []
-        for node, message in held:
-            self.transport.send(node, message)
+        stable, held = self.log.stable, self.held
+        while held:
+            index, node, message = held[0]
+            if message["term"] == self.term:
+                if index > stable:
+                    break
+                self.transport.send(node, message)
+            held.popleft()  # one of an earlier term may speak of entries that were replaced since
+        if held and self._unsigned:
+            self._show_life(*held[-1][1:])
+        self._unsigned = False
+
+    def _show_life(self, node: PeerNode, message: Message) -> None:
+        """The disk is slow and the leader waits: tell it at once that this peer is there and follows."""
+        at, (term, round_, since) = now(), self._signed
+        if (message["term"], message["round"]) != (term, round_) or at - since >= self.timings.append_period / 2:
+            self._signed = message["term"], message["round"], at
+            self.transport.send(node, {"type": "heartbeat_reply", "term": self.term, "round": message["round"]})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -177,7 +178,7 @@ class _SyncObj(base.SyncObj):  # type: ignore[misc]
     lost_leader: bool
     patience: float
     round: int
-    held: list[tuple[PeerNode, dict[str, Any]]]
+    held: deque[tuple[int, PeerNode, dict[str, Any]]]
     counts: dict[str, int]
     voters: frozenset[str]
     is_voter: bool

@@ -12,15 +12,13 @@ from typing import Final, NamedTuple
 from raftchaos import limits
 from raftchaos.consensus import codec, files
 from raftchaos.consensus.entries import check_members
+from raftchaos.consensus.files import Offload, at_once
 
 logger = logging.getLogger(__name__)
 
 MAGIC: Final = b"RCRAFTSN"
 CHUNK: Final = 256 * 1024  # bytes sent before the receiver must acknowledge
 OVERHEAD: Final = 1024 * 1024  # members and heads around the state, at most
-
-Offload = Callable[[Callable[[], None], Callable[[BaseException | None], None]], None]
-"""Runs the first off the loop and then the second on it, with the error if there was one."""
 
 
 class Key(NamedTuple):
@@ -52,17 +50,12 @@ class Snapshot:
         return cls(Key(last, term), check_members(members), members_index, state)
 
 
-def _at_once(work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
-    work()
-    done(None)
-
-
 class SnapshotStore:
     """Keeps the newest snapshot in a file, or in memory if there is no path. At most one is being written."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.offload: Offload = _at_once
+        self.offload: Offload = at_once
         """How files are written; whoever has an event loop replaces it."""
         self.key: Key | None = None
         self.busy = False

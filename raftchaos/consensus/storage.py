@@ -5,7 +5,8 @@ it. `DiskLog` adds two files. `log` is append-only: a head, then records of leng
 both, body. `vote` holds term and vote and is replaced, synced, before either is used.
 
 Adding to the log only fills a buffer; `flush()` hands everything to the kernel, after which it survives SIGKILL. No
-promise to another peer may leave before `stable` has reached what it promises.
+promise to another peer may leave before `stable` has reached what it promises. `synced.SyncedLog` moves `stable` only
+once the disk has it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class MemoryLog(Journal):  # type: ignore[misc]
         self.commit = 1
         self.stable = 0
         self.hints: dict[str, str] = {}
+        self.offload: files.Offload = files.at_once
+        """How files are synced; whoever has an event loop replaces it."""
 
     # ---- what PySyncObj calls
 
@@ -115,7 +118,7 @@ class MemoryLog(Journal):  # type: ignore[misc]
         self.stable = 0
 
     def flush(self) -> None:
-        """Make everything added so far safe. Raises OSError."""
+        """Make everything added so far safe, or begin to: `stable` says how far it is. Raises OSError."""
         self.stable = self.last_index
 
     def close(self) -> None:
@@ -274,11 +277,7 @@ class DiskLog(MemoryLog):
 
     def _rewrite(self) -> None:
         """At no moment are the old entries gone and the new ones not there (PySyncObj's own log has that moment)."""
-        self._commit_written = min(self.commit, self.last_index)
-        content = [files.seal(LOG_MAGIC, b""), _record(_OWNER, *self._owner), _record(_HINTS, self.hints)]
-        content += [_record(_ENTRY, *entry) for entry in self.entries]
-        content.append(_record(_COMMIT, self._commit_written))
-        data = b"".join(content)
+        data = self._content()
         new = self.path.with_name("log.new")
         files.write_new(new, data, sync=False)
         new.rename(self.path)
@@ -287,6 +286,14 @@ class DiskLog(MemoryLog):
         self._buffer = []
         self._size = len(data)
         self.stable = self.last_index
+
+    def _content(self) -> bytes:
+        """A file that holds what this log is now."""
+        self._commit_written = min(self.commit, self.last_index)
+        content = [files.seal(LOG_MAGIC, b""), _record(_OWNER, *self._owner), _record(_HINTS, self.hints)]
+        content += [_record(_ENTRY, *entry) for entry in self.entries]
+        content.append(_record(_COMMIT, self._commit_written))
+        return b"".join(content)
 
     def flush(self) -> None:
         """Hand everything added so far to the kernel in one write. Raises OSError."""

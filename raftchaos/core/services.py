@@ -155,6 +155,11 @@ class PeerServices(Protocol):
         """Whether it was started with --insecure."""
         ...
 
+    @property
+    def durability(self) -> str:
+        """What an answered write survives here: "process" or "disk"."""
+        ...
+
     # ---- reads -------------------------------------------------------------------------------------------------
 
     @property

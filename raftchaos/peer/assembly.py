@@ -155,6 +155,7 @@ class Assembly:
             name=name,
             cluster=replica.config.cluster_id,
             insecure=settings.insecure,
+            durability=settings.durability,
             replica=replica,
             machine=machine,
             agent=self.agent,

@@ -143,4 +143,5 @@ def _config(settings: PeerSettings, directory: DataDirectory, cluster: str) -> R
         data_dir=directory.path,
         listen=settings.raft_listen,
         advertise=advertised(settings.raft_listen, settings.advertise),
+        durability=settings.durability,
     )

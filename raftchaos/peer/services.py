@@ -41,6 +41,7 @@ class Services:
     name: str
     cluster: str
     insecure: bool
+    durability: str
     replica: Replica
     machine: ReplicatedState
     agent: Agent

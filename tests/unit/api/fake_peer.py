@@ -128,6 +128,10 @@ class FakePeer:
         return False
 
     @property
+    def durability(self) -> str:
+        return "process"
+
+    @property
     def state(self) -> ClusterState:
         return self.machine.state
 

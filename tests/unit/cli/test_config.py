@@ -145,6 +145,7 @@ def test_an_address_that_stands_for_all_needs_one_to_advertise() -> None:
         ({"join": "here"}, "--join"),
         ({"advertise": "host:80"}, "--advertise"),
         ({"log-level": "loud"}, "log level"),
+        ({"durability": "paper"}, "process or disk"),
         ({"listen": "127.0.0.1:7481"}, "two ports"),
     ],
 )
