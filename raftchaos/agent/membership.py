@@ -64,8 +64,8 @@ class Membership:
     # ---- the peer that is asked ---------------------------------------------------------------------------------
 
     async def join(self, request: JoinRequest, *, timeout: float) -> None:
-        """Have the leader let this peer in. Raises Conflict if another data directory has its name, NoQuorum, UsageError
-        for what is no printable text."""
+        """Have the leader let this peer in. Raises Conflict if another data directory has its name, UsageError for
+        what is no printable text, NoQuorum."""
         fields = {
             "what": "join",
             "name": request.name,
