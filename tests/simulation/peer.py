@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from raftchaos import limits
@@ -174,22 +175,19 @@ class PeerProcess:
             self.keeper.add_listener(listener)
 
     def _services(self, ids: RequestIds) -> Services:
-        unused: Any = None
-        return Services(
-            name=self.name,
-            cluster=CLUSTER,
-            insecure=True,
-            replica=self.replica,
-            machine=self.state,
-            agent=self.agent,
-            halts=self.halts,
-            node_proxies=unused,
-            membership=self.membership,
-            feed=unused,
-            vitals=unused,
-            request_ids=ids,
-            exposition=str,
-        )
+        given = {
+            "name": self.name,
+            "cluster": CLUSTER,
+            "insecure": True,
+            "replica": self.replica,
+            "machine": self.state,
+            "agent": self.agent,
+            "halts": self.halts,
+            "membership": self.membership,
+            "request_ids": ids,
+        }
+        unused = dict.fromkeys(field.name for field in fields(Services))  # what no simulated user asks for
+        return Services(**{**unused, **given})
 
     def _describe(self) -> RegisterNode:
         return RegisterNode(
@@ -226,7 +224,7 @@ class PeerProcess:
                 group.create_task(part)
 
     async def _until_removed(self) -> None:
-        while not self.replica.removed and not self.replica.stopped.is_set():
+        while not self.replica.removed and not self.replica.stopped.is_set():  # noqa: ASYNC110 - virtual time
             await asyncio.sleep(0.2)
         if self.replica.stopped.is_set():
             raise AssertionError(f"the replica of {self.name} has stopped: {self.replica.failure!r}")

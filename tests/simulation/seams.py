@@ -26,6 +26,10 @@ class _Now:
     boot: Callable[[], float] = staticmethod(lambda: 0.0)
 
 
+def _boot_now() -> float:
+    return _Now.boot()
+
+
 def use_clock(boot: Callable[[], float]) -> None:
     """The reaper that runs now reads this clock."""
     _Now.boot = staticmethod(boot)  # type: ignore[assignment]
@@ -52,7 +56,7 @@ def installed(proxy_answer: ProxyAnswer, undo: Callable[[Mapping[str, Any]], dic
     seams.use_time(_loop_time)
     try:
         with (
-            mock.patch.object(reaper, "boot_clock", lambda: _Now.boot()),
+            mock.patch.object(reaper, "boot_clock", _boot_now),
             mock.patch.object(undo_plan.UndoPass, "_ask_proxy", ask_proxy),
             mock.patch.dict(undo_plan._STEPS, {"sim.undo": undo_simulated}),
             mock.patch.object(os, "fsync", _no_sync),

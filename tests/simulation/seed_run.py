@@ -1,4 +1,4 @@
-"""One seed: a cluster in trouble with users at work, then peace, in which everything that was promised must come true."""
+"""One seed: a cluster in trouble with users at work, then peace, in which all that was promised must come true."""
 
 from __future__ import annotations
 

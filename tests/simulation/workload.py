@@ -18,6 +18,7 @@ from raftchaos.model.resolved import (
     SafetyLimits,
     TargetRule,
 )
+from raftchaos.model.tasks import TaskStatus
 from tests.simulation.checks.history_check import Session
 from tests.simulation.cluster import Cluster
 from tests.simulation.effects import BURN
@@ -26,6 +27,7 @@ from tests.simulation.peer import PeerProcess
 TRIES = 4
 DEADLINE = 60.0
 SESSIONS = 3
+OPEN_TASKS = 5
 UNANSWERED = (NoQuorum, OutcomeUnknown, Busy)
 
 Done = Callable[[Any], None]
@@ -64,16 +66,16 @@ class Workload:
         self._count += 1
         peer = self._chance.choice(peers)
         actions: list[tuple[float, Callable[[PeerProcess], None]]] = [
-            (0.24, self._submit),
+            (0.34 if self._open_tasks() < OPEN_TASKS else 0.0, self._submit),
             (0.20, self._read),
-            (0.14, self._read_strongly),
+            (0.10, self._read_strongly),
             (0.06, self._cancel),
             (0.05, self._pause),
-            (0.08, self._resume_task),
+            (0.10, self._resume_task),
             (0.02, self._halt),
-            (0.08, self._resume),
-            (0.04, self._drain),
-            (0.06, self._undrain),
+            (0.12 if self._cluster.checks.state.state.halted else 0.01, self._resume),
+            (0.02, self._drain),
+            (0.08 if self._drained() else 0.0, self._undrain),
             (self._burden, self._burden_log),
         ]
         weights = [weight for weight, _ in actions]
@@ -143,13 +145,17 @@ class Workload:
     def orchestration(self, name: str) -> ResolvedOrchestration:
         """Any small experiment."""
         chance = self._chance
-        names = sorted(self._cluster.machines)
-        rule = TargetRule()
+        nodes = self._cluster.checks.state.state.nodes
+        good = [name for name in sorted(nodes) if nodes[name].schedulable]
+        names = good if good and chance.random() < 0.9 else sorted(self._cluster.machines)
         if chance.random() < 0.5:
-            rule = TargetRule(names=tuple(sorted(chance.sample(names, chance.randint(1, len(names))))))
-        steps = tuple(self._step(f"s{number}") for number in range(chance.choice((1, 1, 2, 3))))
-        most = chance.choice((None, 1, 2, 3))
+            names = sorted(chance.sample(names, chance.randint(1, len(names))))
+        rule = TargetRule(names=tuple(names)) if chance.random() < 0.7 else TargetRule()
         mode = chance.choice(list(CoordinationMode))
+        most = chance.choice((None, None, 1, 2, 3))
+        if most is not None and mode is CoordinationMode.PARALLEL:
+            most = max(most, len(names))
+        steps = tuple(self._step(f"s{number}") for number in range(chance.choice((1, 1, 2, 3))))
         return ResolvedOrchestration(
             name, mode, rule, steps, SafetyLimits(max_nodes=most), DEADLINE, chance.randrange(1_000)
         )
@@ -163,14 +169,24 @@ class Workload:
             name,
             "simulated",
             tuple(chance.sample(faults, chance.randint(1, len(faults)))),
-            duration_seconds=chance.choice((0.2, 0.7, 2.0, 6.0)),
+            duration_seconds=chance.choice((0.2, 0.6, 1.5, 4.0)),
             delay_before_seconds=chance.choice((0.0, 0.0, 0.3)),
             continue_on_failure=chance.random() < 0.5,
             retries=chance.choice((0, 1, 2)),
         )
 
-    def _some_task(self) -> str:
-        return f"t{self._chance.randint(max(1, self._tasks - 6), max(1, self._tasks))}"
+    def _open_tasks(self) -> int:
+        return len(self._cluster.checks.state.state.tasks)
+
+    def _drained(self) -> list[str]:
+        nodes = self._cluster.checks.state.state.nodes
+        return [name for name in sorted(nodes) if nodes[name].drained]
+
+    def _some_task(self, status: TaskStatus | None = None) -> str:
+        """One that has not ended, if there is one."""
+        tasks = self._cluster.checks.state.state.tasks
+        fitting = [name for name in sorted(tasks) if status is None or tasks[name].status is status]
+        return self._chance.choice(fitting) if fitting else f"t{self._chance.randint(1, self._tasks + 1)}"
 
     def _cancel(self, peer: PeerProcess) -> None:
         task = self._some_task()
@@ -181,7 +197,7 @@ class Workload:
         self._write(peer, f"pause {task}", lambda p: p.services.pause_task(task))
 
     def _resume_task(self, peer: PeerProcess) -> None:
-        task = self._some_task()
+        task = self._some_task(TaskStatus.PAUSED)
         self._write(peer, f"resume {task}", lambda p: p.services.resume_task(task))
 
     def _drain(self, peer: PeerProcess) -> None:
@@ -189,7 +205,7 @@ class Workload:
         self._write(peer, f"drain {name}", lambda p: p.services.drain_node(name, True))
 
     def _undrain(self, peer: PeerProcess) -> None:
-        name = self._chance.choice(sorted(self._cluster.machines))
+        name = self._chance.choice(self._drained())
         self._write(peer, f"undrain {name}", lambda p: p.services.drain_node(name, False))
 
     def _halt(self, peer: PeerProcess) -> None:
@@ -210,7 +226,7 @@ class Workload:
     def _burden_log(self, peer: PeerProcess) -> None:
         """An entry of 10 bytes to 300 kB that `apply` refuses."""
         size = self._chance.choice((10, 10, 1_000, 30_000, 300_000))
-        request = f"burden:{self._count}"
+        request = f"burden-{self._count}"
         command = encode(SubmitTask(request, {"no orchestration": "x" * size}))
         self._write(peer, f"burden of {size} bytes", lambda p: p.replica.propose(request, command))
 

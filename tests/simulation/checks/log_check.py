@@ -25,6 +25,8 @@ class LogCheck:
         self.committed: dict[int, tuple[int, int]] = {}
         """Term and checksum of each committed entry, by its index."""
         self.newest = 2
+        self._committed_in: dict[int, int] = {}
+        """The newest entry that was committed in each term, by its leader or by whoever heard of it first."""
         self._logs: dict[str, MemoryLog] = {}
         """The log of each machine, of its dead process if none runs: up to `stable` it is on the disk."""
         self._seen: dict[str, int] = {}
@@ -63,7 +65,7 @@ class LogCheck:
         self._world.note(peer.name, f"leads in term {raft.term}")
         if self._leaders.setdefault(raft.term, peer.name) != peer.name:
             self._world.violated("LOG", f"term {raft.term} has two leaders: {self._leaders[raft.term]} and {peer.name}")
-        newest = max((index for index, (term, _) in self.committed.items() if term < raft.term), default=0)
+        newest = max((index for term, index in self._committed_in.items() if term < raft.term), default=0)
         if newest > raft.log.first_index and self._print(raft.log, newest) != self.committed[newest]:
             self._world.violated("LOG", f"{peer.name} leads in term {raft.term} without the committed entry {newest}")
 
@@ -77,7 +79,7 @@ class LogCheck:
                     "LOG", f"{peer.name} has committed another entry {index} than was committed before"
                 )
             if index > self.newest:
-                self.newest = index
+                self.newest = self._committed_in[raft.term] = index
                 self._on_a_majority(peer, raft, index)
         self._seen[peer.name] = raft.commit_index
 

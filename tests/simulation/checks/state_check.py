@@ -65,11 +65,9 @@ class StateCheck:
             self.kinds[command.kind] = self.kinds.get(command.kind, 0) + 1
         if isinstance(command, c.SubmitTask) and command.id in self.state.tasks:
             self.modes[command.id] = self.state.tasks[command.id].orchestration.mode
-        if isinstance(command, c.StartRun) and result.get("granted") and not result.get("repeated"):
-            if self._granted.setdefault(command.run, entry.index) != entry.index:
-                self._world.violated(
-                    "G3", f"{command.run} was granted at {self._granted[command.run]} and {entry.index}"
-                )
+        granted = isinstance(command, c.StartRun) and result.get("granted") and not result.get("repeated")
+        if granted and self._granted.setdefault(command.run, entry.index) != entry.index:
+            self._world.violated("G3", f"{command.run} was granted at {self._granted[command.run]} and {entry.index}")
         self._world.note("log", f"{entry.index}: {_told(command, result)}")
 
 
