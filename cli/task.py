@@ -60,7 +60,7 @@ def list_(limit: int, after: str, peers: str, output: str) -> None:
             plain(task["mode"]),
             word(task["status"]),
             word(task["verdict"]),
-            f"{task['currentStep']}/{task['stepCount']}",
+            f"{task['currentStep']}/{task['stepCount']}" if task["stepCount"] else "-",
             plain(", ".join(task["targets"])),
             f"{ago(task['submittedMs'], now)} ago",
         )

@@ -54,7 +54,12 @@ def task_parts(view: Json) -> list[RenderableType]:
             *([plain(effect_words(run))] if wide else []),
             plain(run["reason"]),
         )
-    return [head, rows] if rows.row_count else [head]
+    parts: list[RenderableType] = [head, rows] if rows.row_count else [head]
+    if view.get("shed"):
+        parts.append(
+            f"[dim]the cluster keeps 4 KiB of an ended task; left out for its size: {', '.join(view['shed'])}[/]"
+        )
+    return parts
 
 
 def runs_of(view: Json) -> Iterator[tuple[Json, Json]]:

@@ -393,3 +393,16 @@ async def test_an_ended_task_is_at_the_last_step_that_began(
         async with http.post(f"{API}/tasks/t-1/{word}") as response:
             told = await problem(response, 409, "conflict")
         assert f"has ended (cancelled), so it cannot be {word}d" in told["detail"]
+
+
+async def test_an_ended_task_of_very_many_steps_claims_no_number_of_them(
+    served: Served, document: dict[str, Any]
+) -> None:
+    step = document["spec"]["steps"][0]
+    document["spec"]["steps"] = [{**step, "name": f"the step with the number {n}"} for n in range(200)]
+    await served.client.submit(document, task_id="t-1")
+    await served.client.cancel("t-1")
+    TaskDriver(served.log, "t-1").finish()
+    ended = await served.client.task("t-1")
+    assert "steps" in ended["shed"]
+    assert (ended["currentStep"], ended["stepCount"]) == (0, 0)

@@ -183,3 +183,8 @@ def test_a_narrow_terminal_folds_no_status(capsys: pytest.CaptureFixture[str], m
     assert "node-1" in shown
     assert "requests 9" not in shown
     assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_what_was_left_out_of_an_ended_task_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    render(*task_parts(task(shed=["runs", "node effects"])))
+    assert "left out for its size: runs, node effects" in capsys.readouterr().out
