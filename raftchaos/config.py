@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from raftchaos import limits
-from raftchaos.errors import Refused, UsageError
+from raftchaos.errors import InvalidDocument, Refused, UsageError
 
 if TYPE_CHECKING:
     from raftchaos.model.problems import Origin, Problems
@@ -177,7 +177,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
     problems = Problems()
     documents = read_yaml(read_text(path), str(path), problems)
-    problems.raise_if_any()
+    _tell(problems)
     if not documents:
         return {}
     if len(documents) > 1:
@@ -189,8 +189,17 @@ def read_config(path: Path) -> dict[str, Any]:
         _check_keys(data, origin, problems)
     else:
         problems.add(origin, (), "no mapping", "a mapping of settings, such as `name: node-1`")
-    problems.raise_if_any()
+    _tell(problems)
     return data
+
+
+def _tell(problems: Problems) -> None:
+    """Raises InvalidDocument with all problems; its own hint is about experiments."""
+    try:
+        problems.raise_if_any()
+    except InvalidDocument as error:
+        hint = "correct the file; `raftchaos peer --help` shows the settings"
+        raise InvalidDocument(error.message, hint=hint, details=error.details) from None
 
 
 def read_text(path: Path) -> str:

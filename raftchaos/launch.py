@@ -133,9 +133,19 @@ class Child:
         return self._process is not None and self._process.returncode is None
 
     async def start(self, *, stdout: int | None = None) -> asyncio.subprocess.Process:
-        """Starts the process; its output goes to the log, or its stdout where `stdout` says."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        """Starts the process; its output goes to the log, or its stdout where `stdout` says.
+
+        Raises `MachineUnusable` if the log cannot be written.
+        """
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            opened = self.log.open("ab")
+        except OSError as error:
+            raise MachineUnusable(
+                f"the log {self.log} of {self.name} cannot be written: {error.strerror}",
+                hint="choose a folder that this user may write",
+            ) from error
+        with opened as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self.words,

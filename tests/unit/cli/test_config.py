@@ -79,6 +79,7 @@ def test_every_problem_of_a_config_file_at_once(tmp_path: Path) -> None:
         (6, "proxies[1].upstream"),
     ]
     assert problems[0]["suggestion"] == "name"
+    assert "raftchaos peer --help" in error.value.hint
 
 
 @pytest.mark.parametrize("text", ["- a\n", "just text\n", "a: [\n", "a: 1\na: 2\n"])

@@ -6,7 +6,7 @@ import pytest
 
 import raftchaos
 from raftchaos import DistributedCoordinator, OrchestratedScenario, ScenarioStep
-from raftchaos.errors import Unreachable, UsageError
+from raftchaos.errors import MachineUnusable, Unreachable, UsageError
 from raftchaos.launch import free_port
 from raftchaos.model.loading import parse_document, resolve
 
@@ -35,6 +35,11 @@ async def test_before_its_start_a_coordinator_has_no_client() -> None:
 async def test_a_cluster_that_is_not_there() -> None:
     with pytest.raises(Unreachable):
         await DistributedCoordinator("node-1", address=f"127.0.0.1:{free_port()}").start()
+
+
+async def test_a_folder_that_cannot_be_used() -> None:
+    with pytest.raises(MachineUnusable, match="/proc/nothing"):
+        await DistributedCoordinator("node-1", directory="/proc/nothing").start()
 
 
 def test_the_public_names() -> None:
