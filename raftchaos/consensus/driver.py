@@ -87,7 +87,8 @@ class Driver:
         """This replica cannot go on."""
         if self.raft is not None:
             self.stop()
-            logger.critical("the replica stops: %s", error, exc_info=error)
+            # A disk that is full or gone is told in words; where anything else came from is what a report of it needs.
+            logger.critical("the replica stops: %s", error, exc_info=None if isinstance(error, OSError) else error)
             self._failed(error)
 
     def offload(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:

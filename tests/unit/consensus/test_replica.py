@@ -175,7 +175,9 @@ async def test_a_peer_that_does_not_read_loses_its_connection(cluster: RealClust
     await cluster.settled()
 
 
-async def test_a_full_disk_stops_the_replica_and_says_so(cluster: RealCluster) -> None:
+async def test_a_full_disk_stops_the_replica_and_says_so(
+    cluster: RealCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     await cluster.grow("a", "b", "c")
     leader = await cluster.leader()
 
@@ -188,6 +190,8 @@ async def test_a_full_disk_stops_the_replica_and_says_so(cluster: RealCluster) -
     await leader.stopped.wait()
     assert isinstance(leader.failure, MachineUnusable)
     assert "No space" in str(leader.failure)
+    assert "the replica stops: [Errno 28] No space left on device" in caplog.text
+    assert "Traceback" not in caplog.text
     assert leader.status().leader is None
     with pytest.raises(NoQuorum, match="stopped"):
         await leader.propose("w:2", b"x")
