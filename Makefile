@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-system soak mutants lint format bench lock clean help
+.PHONY: demo test test-system soak torture mutants lint format bench lock clean help
 
 help:
 	@echo "make demo         three peers, a shop, an experiment, a killed leader: the whole thing in under a minute"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint         ruff, mypy and the directions of the imports"
 	@echo "make mutants      each protecting mechanism switched off, and which test notices"
 	@echo "make bench        the figures of docs/performance.md"
+	@echo "make torture      five peers on five machines of their own, and everything that can go wrong: MINUTES=10 SEED=n"
 	@echo "make soak         repeated kills; for a long evening, never in CI"
 
 $(READY): setup.cfg pyproject.toml requirements.lock
@@ -34,6 +35,11 @@ test-system: $(READY)
 
 soak: $(READY)
 	RAFTCHAOS_SOAK=1 $(PYTEST) -v -p no:cacheprovider --timeout 3600 tests/system
+
+# Needs root: it makes network namespaces. A seed of chance is printed and can be repeated with SEED=n.
+MINUTES ?= 10
+torture: $(READY)
+	RAFTCHAOS_TORTURE_MINUTES=$(MINUTES) RAFTCHAOS_TORTURE_SEED=$(SEED) $(PYTEST) -q -s -p no:cacheprovider tests/system/torture/test_torture.py
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

@@ -106,8 +106,6 @@ class History:
     halts: list[HaltOrder] = field(default_factory=list)
     cut: list[Span] = field(default_factory=list)
     """When a node certainly had no quorum, or its main could do nothing."""
-    frozen: list[Span] = field(default_factory=list)
-    """When all processes of a node were frozen."""
     sequential: set[str] = field(default_factory=set)
     """The tasks whose mode is sequential."""
     injections: dict[str, int] = field(default_factory=dict)

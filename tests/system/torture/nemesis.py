@@ -126,7 +126,6 @@ class Nemesis:
             "fill disk": victim.fill_disk,
             "step clock": lambda: victim.set_clock(int(item.amount)),
         }
-        asked = now()
         begin[item.kind]()
         began = now()
         self.say(f"begin {item.kind} {item.amount or ''} on {victim.name}")
@@ -134,8 +133,6 @@ class Nemesis:
         if item.kind in CUTTING:
             self._history.cut.append(Span(victim.name, began, now(), item.kind))
         self._end_harm(item, victim)
-        if item.kind == "freeze all":
-            self._history.frozen.append(Span(victim.name, asked, now(), item.kind))
         self.say(f"end {item.kind} on {victim.name}")
 
     def _end_harm(self, item: Disturbance, victim: Machine) -> None:

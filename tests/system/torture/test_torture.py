@@ -10,6 +10,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ def theatre(require: Callable[[bool, str], None]) -> Any:
     require(os.geteuid() == 0, "the rights of root: run this test as root, for network namespaces and mounts")
     for word, package in (("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables"), ("cc", "gcc")):
         require(shutil.which(word) is not None, f"the command {word}: apt-get install {package}")
+    require(Path("/usr/include/dlfcn.h").exists(), "the headers of the C library: apt-get install libc6-dev")
     with Theatre() as made:
         yield made
 
@@ -103,6 +105,7 @@ def summary(history: History) -> str:
 
 def tell(theatre: Theatre, schedule: Schedule, nemesis: Nemesis, problems: list[str]) -> None:
     """Keep everything and print the most important of it."""
+    theatre.kept = True
     (theatre.root / "nemesis.log").write_text(f"{schedule}\n\n" + "\n".join(nemesis.log) + "\n")
     (theatre.root / "problems.txt").write_text("\n".join(problems) + "\n")
     theatre.history.save(theatre.root / "history.jsonl")

@@ -21,7 +21,7 @@ START_SECONDS = 60.0
 HEAL_SECONDS = 60.0
 END_SECONDS = 150.0
 """Longer than the deadline of a task."""
-STOP_SECONDS = 10.0
+STOP_SECONDS = 4.0
 LOOK = 0.25
 PROMPT = 0.5  # seconds that a request through a clean proxy may take
 LOG_SHOWN = 3_000
@@ -34,6 +34,8 @@ class Theatre:
         self.root = Path(tempfile.mkdtemp(prefix="raftchaos-torture-"))
         self.machines: list[Machine] = []
         self.history = History()
+        self.kept = False
+        """Whether the files stay for somebody to look at."""
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> Theatre:
@@ -52,9 +54,9 @@ class Theatre:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closing.close()
-        if kind is None:
+        if not self.kept:
             shutil.rmtree(self.root)
 
     def _start(self) -> None:
@@ -171,9 +173,9 @@ class Theatre:
         """End every peer as a user does; what is left then."""
         found = []
         for machine in self.machines:
-            code = machine.stop()
-            if code:
-                found.append(f"{machine.name} ended with the exit code {code}")
+            began, code = now(), machine.stop()
+            if code or now() - began > STOP_SECONDS:
+                found.append(f"{machine.name} ended with the exit code {code} after {now() - began:.1f} s")
         for machine in self.machines:
             until = now() + STOP_SECONDS
             while machine.processes() and now() < until:
