@@ -106,13 +106,17 @@ def _indexes_in_real_time(strong: Iterable[Operation]) -> list[str]:
     shown = [one for one in strong if one.index]
     by_end = sorted(shown, key=lambda one: one.completed)
     ends = [one.completed for one in by_end]
-    newest = list(itertools.accumulate(by_end, lambda a, b: a if a.index >= b.index else b))
+    newest = list(itertools.accumulate(by_end, _newer))
     found = []
     for one in shown:
         before = bisect.bisect_left(ends, one.invoked)
         if before and newest[before - 1].index > one.index:
             found.append(f"linearizability: {_told(one)} shows less than {_told(newest[before - 1])} did before it")
     return found
+
+
+def _newer(one: Operation, other: Operation) -> Operation:
+    return one if one.index >= other.index else other
 
 
 def _rank(operation: Operation) -> int:
