@@ -180,7 +180,7 @@ class Client:
                     view = await self._task_in_time(task)
             finally:
                 listening.cancel()
-                await asyncio.gather(listening, return_exceptions=True)
+                await asyncio.wait([listening], timeout=LAST_WORDS)  # Ctrl-C ends the wait, whatever the stream does
 
     async def _listen(self, task: str, after: str, changed: asyncio.Event) -> None:
         """Sets `changed` at every event of the task, until it has ended."""
