@@ -25,7 +25,7 @@ OUTPUT_CLOSED = 141  # 128 + SIGPIPE: the reader of our output has gone
 COMMANDS: dict[str, str] = {
     "peer": "Run a peer of the cluster on this machine.",
     "status": "Show the leader, the quorum, the nodes and what is halted.",
-    "node": "List, show, drain and remove nodes.",
+    "node": "List, show, drain and remove nodes; go on without a majority.",
     "task": "List, show, watch, cancel, pause and resume tasks.",
     "run": "Submit the orchestrations of files to the cluster.",
     "validate": "Check files without a cluster.",
@@ -34,6 +34,8 @@ COMMANDS: dict[str, str] = {
     "proxy": "List, add and remove the proxies of a peer.",
     "halt": "Take every fault back at once and start nothing more.",
     "resume": "Lift the halt.",
+    "backup": "Save the state of the cluster to a file.",
+    "restore": "Found a new cluster of one peer with a saved state.",
     "demo": "Show all of it on this machine, in under a minute.",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from raftchaos.cli import survivor
 from raftchaos.cli.options import ask, client_options
 
 NAME = click.argument("name", metavar="NAME")
@@ -11,7 +12,10 @@ NAME = click.argument("name", metavar="NAME")
 
 @click.group("node")
 def command() -> None:
-    """List, show, drain and remove nodes."""
+    """List, show, drain and remove nodes; go on without a majority."""
+
+
+command.add_command(survivor.command)
 
 
 @command.command("list")

@@ -79,7 +79,7 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
     """
     said = {**(config or {}), **{key: value for key, value in flags.items() if value not in (None, ())}}
     name = said.get("name") or default_name()
-    _check_name(name, "--name")
+    check_name(name, "--name")
     settings = PeerSettings(
         name=name,
         listen=said.get("listen") or DEFAULT_LISTEN,
@@ -305,7 +305,8 @@ def _labels(said: Mapping[str, Any] | list[Any] | tuple[Any, ...]) -> dict[str, 
     return dict(pairs)
 
 
-def _check_name(name: str, what: str) -> None:
+def check_name(name: str, what: str) -> None:
+    """Raises `UsageError` if this can be no name of a peer; `what` names the flag."""
     from raftchaos.model.names import NAME_RULE, is_name
 
     if not is_name(name):

@@ -120,6 +120,7 @@ HTTP_BODY: Final = DOCUMENT + 64 * 1024  # a document within its JSON envelope; 
 HTTP_IDLE: Final = 75.0  # a kept-alive connection without a request
 PAGE: Final = 200  # the largest page of a list
 PAGE_DEFAULT: Final = 50
+BACKUPS: Final = 2  # backups of one peer that are sent at the same time, of SNAPSHOT bytes each
 EVENT_HEARTBEAT: Final = 10.0  # a comment on a silent stream, so that a dead connection is noticed
 EVENT_STREAM_WRITE: Final = 20.0  # a reader that takes nothing this long is cut off
 TASK_SERIES: Final = 100  # finished tasks that still have series in the metrics

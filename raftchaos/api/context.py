@@ -35,6 +35,8 @@ class Context:
     clock: Clock
     streams: int = 0
     """Open event streams."""
+    backups: int = 0
+    """Backups that are being sent."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server stops: endless answers end."""
 

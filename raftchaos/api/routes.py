@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from raftchaos import limits
-from raftchaos.api import openapi, reads, streams, writes
+from raftchaos.api import backups, openapi, reads, streams, writes
 from raftchaos.api.context import Context, answer
 
 PREFIX: Final = "/api/v1"
@@ -162,6 +162,15 @@ ROUTES: Final[tuple[Route, ...]] = (
             "apiAddress!": _ADDRESS,
             "version": _NAME,
         },
+    ),
+    _api(
+        "GET",
+        "/backup",
+        backups.backup,
+        Role.ADMIN,
+        "The replicated state as one file for `raftchaos restore`",
+        query=_FRESH,
+        media="application/octet-stream",
     ),
     _api("GET", "/openapi.json", _openapi, Role.OPEN, "This description"),
     Route("GET", "/metrics", reads.metrics, Role.VIEWER, "Metrics for Prometheus", media="text/plain"),

@@ -42,6 +42,7 @@ LAST_WORDS = 1.0  # how long the events of a task that has ended are waited for
 LOOK_AGAIN = 3.0  # a task is looked at after so many silent seconds: the stream may come from a frozen peer
 OTHERS = 1.0  # how long a halt waits for the other peers once one has answered
 READ = 2.5  # one read at one peer; a strong one takes two seconds at most
+BACKUP = 30.0  # a few megabytes, also over a slow line
 MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
 
 __all__ = ["DEFAULT_PEER", "Client", "Json", "new_task_id", "parse_peers"]
@@ -120,6 +121,16 @@ class Client:
         """The metrics of a peer in the Prometheus text format."""
         text: str = await self._transport.call(Request("GET", "/metrics", text=True), peer=peer)
         return text
+
+    async def backup(self, *, strong: bool = False) -> bytes:
+        """The replicated state as the content of a file for `raftchaos restore`; the file has its own checksum.
+
+        `strong` waits for the leader's state and raises NoQuorum without one.
+        """
+        query = {"consistency": "strong"} if strong else {"atLeast": str(self._transport.index)}
+        request = Request("GET", f"{PREFIX}/backup", query, raw=True)
+        data: bytes = await self._transport.call(request, attempt=BACKUP, timeout=BACKUP)
+        return data
 
     # ---- tasks -------------------------------------------------------------------------------------------------
 

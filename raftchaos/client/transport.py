@@ -68,6 +68,8 @@ class Request:
     body: bytes | None = None
     text: bool = False
     """Whether the answer is text, not JSON."""
+    raw: bool = False
+    """Whether the answer is bytes."""
 
 
 class Transport:
@@ -157,6 +159,8 @@ class Transport:
                 data = await _read(response)
                 if response.status >= 400:
                     raise _problem(address, response.status, data)
+                if request.raw:
+                    return data
                 if request.text:
                     return data.decode("utf-8", "replace")
                 return self._remember(_json(address, data, request.method))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from raftchaos.consensus.entries import NOOP, LogEntry, encode_members
-from raftchaos.consensus.files import corrupt, sync_directory
-from raftchaos.consensus.snapshot import Snapshot, SnapshotStore
+from raftchaos.consensus.files import corrupt, sync_directory, write_new
+from raftchaos.consensus.snapshot import Key, Snapshot, SnapshotStore
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.consensus.synced import SyncedLog
 from raftchaos.errors import Conflict, MachineUnusable
@@ -38,7 +38,24 @@ def expect(data_dir: Path, *, cluster_id: str, name: str, members: dict[str, str
     _prepare(data_dir, cluster_id=cluster_id, name=name, entries=[(NOOP, 1, 0)], hints=members)
 
 
-def _prepare(data_dir: Path, *, cluster_id: str, name: str, entries: list[LogEntry], hints: dict[str, str]) -> None:
+def found_with(data_dir: Path, *, cluster_id: str, name: str, address: str, state: bytes, last: int) -> None:
+    """Make the files of the only voter of a new cluster that begins with this state, which belongs to the entry `last`.
+
+    Raises Conflict if there are some, MachineUnusable.
+    """
+    snapshot = Snapshot(Key(last, 0), {name: address}, last, state).encode()
+    _prepare(data_dir, cluster_id=cluster_id, name=name, entries=[(NOOP, last, 0)], hints={}, snapshot=snapshot)
+
+
+def _prepare(
+    data_dir: Path,
+    *,
+    cluster_id: str,
+    name: str,
+    entries: list[LogEntry],
+    hints: dict[str, str],
+    snapshot: bytes = b"",
+) -> None:
     directory = raft_directory(data_dir)
     if directory.exists():
         raise Conflict(f"{directory} exists already: this peer has been part of a cluster")
@@ -47,6 +64,9 @@ def _prepare(data_dir: Path, *, cluster_id: str, name: str, entries: list[LogEnt
         shutil.rmtree(new, ignore_errors=True)  # a start that was killed before it was complete
         new.mkdir(mode=0o700, parents=True)
         DiskLog.prepare(new, cluster_id=cluster_id, name=name, entries=entries, hints=hints)
+        if snapshot:
+            write_new(new / "snapshot", snapshot, sync=True)
+        sync_directory(new)
         new.rename(directory)  # all files at once, or none
         sync_directory(data_dir)
     except OSError as error:
@@ -57,11 +77,11 @@ def _prepare(data_dir: Path, *, cluster_id: str, name: str, entries: list[LogEnt
 
 
 def load(
-    data_dir: Path, store: SnapshotStore, *, cluster_id: str, name: str, synced: bool = False
+    data_dir: Path, store: SnapshotStore, *, cluster_id: str | None, name: str, synced: bool = False
 ) -> tuple[DiskLog, Snapshot | None]:
     """The log and the snapshot after every check. Raises DataCorrupt that names the damaged file.
 
-    With `synced` the log is stable only once the disk has it.
+    A `cluster_id` of None takes a log of any cluster. With `synced` the log is stable only once the disk has it.
     """
     directory = raft_directory(data_dir)
     if not directory.is_dir():

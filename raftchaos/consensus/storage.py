@@ -135,7 +135,8 @@ def _record(*values: object) -> bytes:
 class DiskLog(MemoryLog):
     """The log in the files `log` and `vote` of a directory. Raises DataCorrupt if they cannot be believed."""
 
-    def __init__(self, directory: Path, *, cluster_id: str, name: str) -> None:
+    def __init__(self, directory: Path, *, cluster_id: str | None, name: str) -> None:
+        """`cluster_id` is the cluster that it must belong to; None takes it whichever it is."""
         super().__init__()
         self.path, self.vote_path = directory / "log", directory / "vote"
         self._owner = (cluster_id, name)
@@ -211,6 +212,8 @@ class DiskLog(MemoryLog):
 
     def _replay(self, owned: bool, kind: int, *values: Any) -> bool:
         if kind == _OWNER:
+            if self._owner[0] is None:
+                self._owner = (values[0], self._owner[1])
             if values != self._owner:
                 raise ValueError(
                     f"it belongs to peer {values[1]!r} of cluster {values[0]}, "
@@ -273,6 +276,18 @@ class DiskLog(MemoryLog):
         super().reset(index, term)
         self.commit = index
         self.hints = {}
+        self._rewrite()
+
+    @property
+    def cluster_id(self) -> str:
+        """The cluster that it belongs to."""
+        return str(self._owner[0])
+
+    def begin_cluster(self, cluster_id: str, entry: LogEntry) -> None:
+        """From now on it belongs to another cluster, in which all of it and then `entry` is committed."""
+        super().add(*entry)
+        self._owner = (cluster_id, self._owner[1])
+        self.commit = self.last_index
         self._rewrite()
 
     def _rewrite(self) -> None:

@@ -49,7 +49,7 @@ class SyncedLog(DiskLog):
     back on the loop.
     """
 
-    def __init__(self, directory: Path, *, cluster_id: str, name: str) -> None:
+    def __init__(self, directory: Path, *, cluster_id: str | None, name: str) -> None:
         super().__init__(directory, cluster_id=cluster_id, name=name)
         self._job: _Append | _Replace | None = None
         self._promised = 0

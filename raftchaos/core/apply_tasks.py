@@ -49,7 +49,7 @@ def submit_task(draft: Draft, command: commands.SubmitTask) -> Answer:
     status = task.status
     if not task.targets:
         # onNoTargets: skip. There is nothing to wait for.
-        status = _finish(draft, task, command.kind, conclude(Progress(task, [])))
+        status = finish(draft, task, command.kind, conclude(Progress(task, [])))
     return answers.ok(task=task.id, status=str(status), targets=len(task.targets), maxNodes=task.max_nodes)
 
 
@@ -122,7 +122,7 @@ def finish_task(draft: Draft, command: commands.FinishTask) -> Answer:
     progress = Progress(task, draft.runs_of(task.id))
     if task.status not in (TaskStatus.RUNNING, TaskStatus.RECOVERING) or not progress.all_ended:
         return answers.refuse(answers.REFUSED, f"the task {task.id} is {task.status} and has not come to its end")
-    status = _finish(draft, task, command.kind, conclude(progress))
+    status = finish(draft, task, command.kind, conclude(progress))
     return answers.ok(task=task.id, status=str(status))
 
 
@@ -140,7 +140,8 @@ def _stop_runs(draft: Draft, task: str, cause: str, reason: str) -> None:
             draft.move_run(run, cause, RunStatus.RECOVERING, reason=reason)
 
 
-def _finish(draft: Draft, task: Task, cause: str, end: Conclusion) -> TaskStatus:
+def finish(draft: Draft, task: Task, cause: str, end: Conclusion) -> TaskStatus:
+    """Move a task whose runs have all ended to the history."""
     runs = draft.runs_of(task.id)
     draft.move_task(task, cause, end.status, reason=answers.clip(end.reason, limits.REASON))
     # The event that `move_task` told lacks the verdict.

@@ -199,6 +199,10 @@ class PeerServices(Protocol):
         """
         ...
 
+    def backup(self) -> bytes:
+        """The state as `core.backup` encodes it: consistent, with a checksum, at most `backup.LARGEST` bytes."""
+        ...
+
     def events(self, after: EventId | None) -> AsyncGenerator[Event | Gap, None]:
         """The events after that place, in order, for ever; from now on if it is None.
 

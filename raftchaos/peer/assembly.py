@@ -165,6 +165,7 @@ class Assembly:
             feed=self.feed,
             vitals=self.vitals,
             request_ids=request_ids,
+            clock=clock,
             exposition=lambda: self.metrics.text(),
         )
         self.metrics = Metrics(services, clock, self.vitals.processes(), self.counts)

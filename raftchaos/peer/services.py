@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from raftchaos import limits
+from raftchaos._version import VERSION
 from raftchaos.agent.agent import Agent
 from raftchaos.agent.halts import LocalHalts
 from raftchaos.agent.membership import Membership
 from raftchaos.agent.proxies import NodeProxies
 from raftchaos.api.feed import EventFeed
+from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
+from raftchaos.core.backup import Backup
+from raftchaos.core.backup import encode as encode_backup
 from raftchaos.core.commands import CancelTask, Command, DrainNode, PauseTask, Resume, ResumeTask, SubmitTask, encode
 from raftchaos.core.interfaces import Outcome, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
@@ -51,6 +55,7 @@ class Services:
     feed: EventFeed
     vitals: Vitals
     request_ids: RequestIds
+    clock: Clock
     exposition: Callable[[], str]
     """The metrics as text."""
 
@@ -89,6 +94,13 @@ class Services:
     async def read_barrier(self, *, timeout: float = limits.WRITE_TIMEOUT) -> int:
         """See PeerServices."""
         return await self.replica.read_barrier(timeout=timeout)
+
+    def backup(self) -> bytes:
+        """See PeerServices."""
+        machine = self.machine
+        wall_ms = int(self.clock.wall() * 1000)
+        saved = Backup(self.cluster, self.name, VERSION, machine.applied_index, wall_ms, machine.snapshot())
+        return encode_backup(saved)
 
     def events(self, after: EventId | None) -> AsyncGenerator[Event | Gap, None]:
         """See PeerServices."""

@@ -374,7 +374,11 @@ class Shop:
 
     def wait_clean(self, seconds: float = 10) -> None:
         """Until every proxy relays as if nothing had been."""
-        for name in self.ports:
+        self.wait_clean_of(*self.ports, seconds=seconds)
+
+    def wait_clean_of(self, *names: str, seconds: float = 10) -> None:
+        """Until the proxies of these nodes relay as if nothing had been."""
+        for name in names:
             wait_until(lambda name=name: self.clean(name), seconds, f"the proxy of {name} relays again")
 
     def close(self) -> None:

@@ -11,6 +11,8 @@ from raftchaos import limits
 from raftchaos.api import ApiServer, EventFeed
 from raftchaos.client import Client
 from raftchaos.core import commands
+from raftchaos.core.backup import Backup
+from raftchaos.core.backup import encode as encode_backup
 from raftchaos.core.commands import Command
 from raftchaos.core.interfaces import Entry, Outcome, Quorum, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
@@ -177,6 +179,9 @@ class FakePeer:
 
     def events(self, after: EventId | None) -> AsyncGenerator[Event | Gap, None]:
         return self.feed.stream(after)
+
+    def backup(self) -> bytes:
+        return encode_backup(Backup(self.cluster, self.name, "0", self.applied_index, 0, self.machine.snapshot()))
 
     async def metrics_text(self) -> str:
         return "# TYPE raftchaos_is_leader gauge\nraftchaos_is_leader 1.0\n"

@@ -1,0 +1,41 @@
+"""What a replica writes stays bounded, however long it lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.consensus.consensus_support import RealCluster, write
+
+KEPT = 128 * 1024  # bytes of entries after which a snapshot is due
+SIZE = 2_000
+
+
+@pytest.mark.parametrize("durability", ["process", "disk"])
+async def test_the_raft_log_is_compacted_while_it_is_written(tmp_path: Path, durability: str) -> None:
+    cluster = RealCluster(tmp_path, bytes_before_snapshot=KEPT, durability=durability)
+    replica = await cluster.found("a")
+    largest, written = 0, 0
+    for batch in range(20):
+        await write(cluster, 50, prefix=f"w{batch}", size=SIZE)
+        written += 50 * SIZE
+        folder = tmp_path / "a" / "raft"
+        largest = max(largest, sum(file.stat().st_size for file in folder.glob("log*")))
+        assert {file.name for file in folder.iterdir()} <= {
+            "log",
+            "log.new",
+            "vote",
+            "vote.new",
+            "snapshot",
+            "snapshot.new",
+        }
+    assert written > 10 * KEPT
+    # A snapshot is written aside while more is added, and for a moment the new log stands beside the old one.
+    assert largest < 6 * KEPT, f"{largest} bytes at most, {written} were written"
+    assert replica.raft.counts["snapshots"] > 3
+    await cluster.close()
+    await cluster.restart("a")
+    await cluster.settled()
+    assert len(cluster.machines["a"].commands) == 1000
+    await cluster.close()
