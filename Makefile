@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-system soak torture mutants lint format bench lock clean help
+.PHONY: demo test test-system simulate soak torture mutants lint format bench lock clean help
 
 help:
 	@echo "make demo         three peers, a shop, an experiment, a killed leader: the whole thing in under a minute"
 	@echo "make test         unit tests, simulation and one smoke test of real peers (under five minutes)"
+	@echo "make simulate     whole clusters on virtual time: SEEDS=1000 of them, or SEED=17 once more with its trace"
 	@echo "make test-system  real processes, kills, pauses (under 45 minutes)"
 	@echo "make lint         ruff, mypy and the directions of the imports"
 	@echo "make mutants      each protecting mechanism switched off, and which test notices"
@@ -29,9 +30,11 @@ demo: $(READY)
 
 test: $(READY)
 	$(PYTEST) -q -n 2 --dist loadfile tests/unit tests/system/cluster/test_smoke.py
+	$(PYTEST) -q -n 2 tests/simulation
 
+# The torture has a target of its own.
 test-system: $(READY)
-	$(PYTEST) -v -p no:cacheprovider tests/system
+	$(PYTEST) -v -p no:cacheprovider --ignore tests/system/torture tests/system
 
 soak: $(READY)
 	RAFTCHAOS_SOAK=1 $(PYTEST) -v -p no:cacheprovider --timeout 3600 tests/system
@@ -40,6 +43,9 @@ soak: $(READY)
 MINUTES ?= 10
 torture: $(READY)
 	RAFTCHAOS_TORTURE_MINUTES=$(MINUTES) RAFTCHAOS_TORTURE_SEED=$(SEED) $(PYTEST) -q -s -p no:cacheprovider tests/system/torture/test_torture.py
+
+simulate: $(READY)
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FIRST),--first $(FIRST))
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
