@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.network import Network
 
 TURN = 0.00002  # seconds that one turn of a loop takes
+ROUNDS = 8  # of what asyncio would do in several turns, but at one instant: events are what a simulation costs
 RESOLUTION = 1e-6  # a timer that is due by so little is due now
 
 
@@ -75,7 +76,9 @@ class ProcessLoop(asyncio.AbstractEventLoop):
             handle = heapq.heappop(self._timers)[2]
             if not handle.cancelled():
                 self._ready.append(handle)
-        self._run_ready()
+        for _ in range(ROUNDS):
+            if self._ready:
+                self._run_ready()
         self.after_turn()
         self._arm_next()
 

@@ -55,6 +55,10 @@ class SeedRun:
             entries_before_snapshot=chance.choice((25, 60, 20_000)),
         )
         self.workload = Workload(self.cluster, every=chance.choice((0.15, 0.3)), burden=chance.choice((0.02, 0.15)))
+        self.patience = chance.choice((3.0, 3.0, 3.0, PEACE))
+        """Tasks that have not ended so many seconds after everything was put right are cancelled, mostly: waiting for
+        one another they may take a minute, and nothing new happens in it."""
+        self.put_right_at = seconds
         self.nemesis = Nemesis(self.cluster, every=chance.choice((0.4, 0.8, 1.6)), removals=chance.random() < 0.3)
 
     def run(self) -> Report:
@@ -99,7 +103,9 @@ class SeedRun:
                 if node.drained:
                     await peer.services.drain_node(name, False)
             for name, task in sorted(state.tasks.items()):
-                if task.status is TaskStatus.PAUSED:
+                if self.world.now > self.put_right_at + self.patience and task.final is None:
+                    await peer.services.cancel_task(name, "enough")
+                elif task.status is TaskStatus.PAUSED:
                     await peer.services.resume_task(name)
         except RaftchaosError as error:
             self.world.note("user", f"peace: {error}")
