@@ -139,6 +139,7 @@ RECOVERY_RETRY: Final = 0.2  # the first pause before a recovery is tried again;
 RECOVERY_RETRY_MAX: Final = 5.0
 HALTS_LOCAL: Final = 64  # halts that a peer remembers on disk until the log has them
 HALT_RETRY: Final = 0.5  # a halt that the log does not know is told and proposed again after this
+HALT_FOLLOWS: Final = 5.0  # a run that its node ended for a halt waits this long for the halt to reach the log
 HALT_LOGGED_WAIT: Final = 1.0  # the answer to a halt waits this long for the log, if there is a quorum
 LAST_WORDS: Final = 1.0  # a peer that stops waits this long for the cluster to take the end of its runs
 

@@ -7,6 +7,7 @@ order only; equal states give equal plans.
 
 from __future__ import annotations
 
+from raftchaos import limits
 from raftchaos.core import reasons, timing
 from raftchaos.core.commands import Command, FinishTask, SkipRun, WindDownTask
 from raftchaos.core.counting import counted
@@ -42,11 +43,25 @@ def _plan_task(round_: Round, progress: Progress) -> list[Command]:
         return [_wind_down(round_, task, TaskStatus.FAILED, _deadline_text(progress))]
     if task.status is TaskStatus.PAUSED:
         return []
+    if _halt_follows(round_, progress):
+        return []
     unrecovered = [run for run in progress.runs if run.status is RunStatus.RECOVERY_FAILED]
     if unrecovered:
         reason = f"{reasons.STEP_FAILED}: {not_recovered(unrecovered[0])}"
         return [_wind_down(round_, task, TaskStatus.RECOVERY_FAILED, reason)]
     return _skips(round_, progress) + next_commands(round_, progress)
+
+
+def _halt_follows(round_: Round, progress: Progress) -> bool:
+    """Whether a node has ended a run because it was told to halt, and the halt itself is still on its way to the log.
+
+    A node obeys a halt before the log has it, so its report may come first. The halt then ends the task as halted.
+    """
+    since = round_.now_ms - int(limits.HALT_FOLLOWS * 1000)
+    return any(
+        run.status is RunStatus.INTERRUPTED and run.reason == reasons.HALTED and run.ended_ms > since
+        for run in progress.runs
+    )
 
 
 def _skips(round_: Round, progress: Progress) -> list[Command]:
