@@ -106,7 +106,9 @@ class Cluster:
     def main_gone(self, machine: Machine) -> None:
         """Somebody starts it again."""
         if self.restart_after is not None:
-            self.world.at(self._chance.uniform(*self.restart_after), machine.start_main)
+            least, most = self.restart_after
+            slowly = 4.0 if self._chance.random() < 0.15 else 1.0
+            self.world.at(self._chance.uniform(least, most) * slowly, machine.start_main)
 
     def _proxy_answer(self, path: str, request: dict[str, Any]) -> dict[str, Any] | None:
         machine = next(each for each in self.machines.values() if each.proxy_socket == path)

@@ -10,6 +10,10 @@ from tests.simulation.machine import Machine
 from tests.simulation.network import Weather
 from tests.simulation.workload import remove
 
+LONG = 0.07
+"""Part of the trouble that is left alone so long that nodes fail of it."""
+NODE_FAILS = (5.3, 8.0)
+
 Pairs = set[tuple[str, str]]
 
 
@@ -51,7 +55,10 @@ class Nemesis:
     def _act(self) -> None:
         if not self._working:
             return
-        self._world.at(self._chance.expovariate(1 / self._every), self._act)
+        long = self._chance.random() < LONG
+        self._world.at(
+            self._chance.uniform(*NODE_FAILS) if long else self._chance.expovariate(1 / self._every), self._act
+        )
         deeds: list[tuple[float, Callable[[], None]]] = [
             (0.22, self._partition),
             (0.18, self._heal),

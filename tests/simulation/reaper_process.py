@@ -59,7 +59,7 @@ class ReaperProcess(Reaper):
         self._leaving = False
         self._main_fd = -1
         self._blocked_since: float | None = None
-        self._tick()
+        machine.world.at(machine.chance.uniform(0.01, 0.05), self._tick)
 
     @property
     def runs(self) -> bool:
