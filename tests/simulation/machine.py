@@ -41,6 +41,8 @@ class Machine:
         self.proxy: ProxyProcess | None = None
         self.reaper: ReaperProcess | None = None
         self.effects: dict[str, Effect] = {}
+        self.trap: Callable[[], None] | None = None
+        """Done right after the next injection."""
         self.inject_fails = False
         self.undo_fails = False
         self.slowest_recovery = 0.5
@@ -226,6 +228,9 @@ class Machine:
         if not again:
             self.world.note(self.name, f"INJECT {effect.key}")
             self.cluster.checks.injected(self, effect)
+            trap, self.trap = self.trap, None
+            if trap is not None:
+                self.world.at(0.0, trap)
 
     def take_off(self, key: str, by: str = "main") -> dict[str, int]:
         """It is off, and what it did. Raises MachineUnusable while this machine cannot take anything back."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.peer import PeerProcess
 
 HASH_EVERY = 7
+UNTOLD = ("kind", "orchestration", "directory", "term")
 
 
 class StateCheck:
@@ -72,9 +73,9 @@ class StateCheck:
 
 
 def _told(command: c.Command, result: dict[str, Any]) -> str:
-    fields = {name: getattr(command, name) for name in type(command).__dataclass_fields__}
-    shown = [f"{name}={value}" for name, value in fields.items() if name not in ("orchestration", "directory")]
+    fields = {name: getattr(command, name) for name in type(command).__dataclass_fields__ if name not in UNTOLD}
     if isinstance(command, c.RegisterNode):
-        shown = [f"{command.name} incarnation {command.incarnation}"]
-    answer = "ok" if result.get("ok") else f"REFUSED {result.get('code')}: {result.get('error')}"
-    return f"{command.kind} {' '.join(shown)[:160]} -> {answer}{' (repeated)' if result.get('repeated') else ''}"
+        fields = {"node": command.name, "incarnation": command.incarnation}
+    shown = " ".join(f"{name}={value}" for name, value in fields.items() if value not in ("", []))
+    answer = "" if result.get("ok") else f" -> REFUSED {result.get('code')}: {result.get('error')}"
+    return f"{command.kind} {shown[:160]}{answer}{' (repeated)' if result.get('repeated') else ''}"
