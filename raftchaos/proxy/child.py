@@ -59,7 +59,7 @@ class Child:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def end(self, timeout: float) -> None:
-        """Wait for its end, kill it after `timeout` seconds, and let go of it."""
+        """Wait for its end, kill it after `timeout` seconds, and let go of it. Killed too if the wait is broken off."""
         try:
             async with asyncio.timeout(timeout):
                 await self.ended()
@@ -67,6 +67,7 @@ class Child:
             self.kill()
             await self.ended()
         finally:
+            self.kill()
             self.release()
 
     def release(self) -> None:

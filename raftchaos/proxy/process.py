@@ -82,13 +82,15 @@ class ProxyProcess:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         client, child = self._client, self._child
-        if shutdown and client is not None:
-            with contextlib.suppress(RaftchaosError):
-                await client.shutdown()
-        self._set_client(None)
-        if child is not None and shutdown:
-            await child.end(limits.CONTROL_CALL)
-        elif child is not None:
+        try:
+            if shutdown and client is not None:
+                with contextlib.suppress(RaftchaosError):
+                    await client.shutdown()
+        finally:
+            self._set_client(None)
+            if child is not None and shutdown:
+                await child.end(limits.CONTROL_CALL)
+        if child is not None and not shutdown:
             child.detach()
         self._child = None
 

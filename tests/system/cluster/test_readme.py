@@ -170,7 +170,10 @@ def test_the_commands_of_the_quick_start(terminal: Terminal) -> None:
         process.terminate()
     codes = {line: process.wait(20) for line, process in terminal.endless if line.startswith("raftchaos peer")}
     assert set(codes.values()) == {0}, codes
-    wait_until(lambda: not terminal.processes(), 15, "every process of the peers has ended")
+    try:
+        wait_until(lambda: not terminal.processes(), 15, "every process of the peers has ended")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {[left.cmdline() for left in terminal.processes()]}") from None
 
 
 def test_every_other_command_that_is_named_exists(terminal: Terminal) -> None:
