@@ -110,13 +110,11 @@ class Machine:
         return self.proxy
 
     def kill_proxy(self) -> None:
-        """SIGKILL of the proxy process: its faults are gone with it."""
+        """SIGKILL of the proxy process: its faults are gone with it, and come back if main sets them again."""
         if self.proxy is not None:
-            self.world.note(self.name, "the proxy process is killed")
+            self.world.note(self.name, "the proxy process is killed, and its faults with it")
             self.proxy.dead = True
             self.proxy = None
-            for key in [key for key, effect in self.effects.items() if effect.kind == "proxy"]:
-                self.ended(key, "the end of the proxy process")
             self.look_who_is_able()
 
     def start_reaper(self, lease_end: float) -> ReaperProcess:

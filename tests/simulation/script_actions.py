@@ -54,6 +54,18 @@ class Actions:
             peer.keeper.registered and peer.keeper.running() and peer.registration.registered for peer in peers
         )
 
+    def hand_over(self, name: str) -> None:
+        """Let this peer lead, so that a transcript can name the leader."""
+        leader = self._cluster.leader()
+        if leader is not None and leader.name != name:
+            raft = leader.replica.raft
+            raft.begin_hand_over(next(node for node in raft.others if node.name == name))
+
+    def leads(self, name: str) -> bool:
+        """It does, and everybody knows."""
+        leader = self._cluster.leader()
+        return leader is not None and leader.name == name and leader.leader.acting
+
     # ---- who
 
     def machine(self, name: str) -> Machine:
@@ -136,7 +148,7 @@ class Actions:
     def _remove(self, rest: str) -> None:
         name, *words = rest.split()
         peer = self._peer(words)
-        peer.run(remove(self._cluster, peer, name))
+        peer.run(remove(self._cluster, peer, self.machine(name).name))
 
     # ---- trouble
 

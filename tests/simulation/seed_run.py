@@ -138,7 +138,7 @@ class SeedRun:
             if not machine.main.keeper.running():
                 return f"{machine.name} holds no lease"
             if machine.effects:
-                return f"{sorted(machine.effects)} is on {machine.name}"
+                return f"{sorted(machine.effects)} was not recovered on {machine.name}"
             if machine.main.state.applied_index != leader.state.applied_index:
                 return f"{machine.name} is behind"
         left = self.cluster.checks.history.unfinished(leader)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from raftchaos import limits
 from raftchaos.agent.records import Phase
 from raftchaos.model.resolved import CoordinationMode
-from raftchaos.model.runs import RunId
+from raftchaos.model.runs import RunId, RunStatus
 from raftchaos.model.tasks import TaskStatus
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Machine
     from tests.simulation.peer import PeerProcess
 
+STARTED = (RunStatus.GRANTED, RunStatus.ACTIVE)
 SLACK = 0.1  # of the simulation itself: the distance of two looks, and a message on its way
 
 
@@ -77,10 +78,14 @@ class FaultCheck:
         return any(now <= effect.leases.get(effect.epoch, 0.0) + limits.REVERT for effect in effects)
 
     def _within_limits(self, on: dict[Machine, list[Effect]]) -> None:
+        """A limit binds while its task runs and has started something: what it is only taking back, it may have to
+        take back beside others, if it was paused when they were granted."""
         state = self._cluster.checks.state.state
-        for name in {RunId.parse(effect.run).task for effects in on.values() for effect in effects}:
-            task = state.tasks.get(name)
-            if task is not None and task.status is TaskStatus.RUNNING and len(on) > task.max_nodes:
+        for name, task in state.tasks.items():
+            if len(on) <= task.max_nodes or task.status is not TaskStatus.RUNNING:
+                continue
+            started = {run.node for run in state.runs.values() if run.id.task == name and run.status in STARTED}
+            if started & {machine.name for machine in on}:
                 names = sorted(machine.name for machine in on)
                 self._world.violated("G7", f"faults are on {names}, the task {name} allows {task.max_nodes} nodes")
 
