@@ -193,7 +193,11 @@ async def test_as_many_tasks_can_be_listed_as_a_peer_gives(ask: Ask) -> None:
 async def test_ctrl_c_ends_the_wait_and_says_how_to_end_the_task(served: Served, experiment: str) -> None:  # noqa: F811
     words = ("-m", "raftchaos.cli.main", "run", experiment, "--wait", "--peer", ",".join(served.addresses))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     assert process.stderr is not None
     first = await asyncio.wait_for(process.stderr.readline(), 20)  # it waits, and shows the task
