@@ -120,3 +120,13 @@ class Connection(asyncio.Protocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    def give_up(self) -> None:
+        """Close at once what may not even stand yet.
+
+        An attempt that is given up at the very moment at which the connection stands is closed by uvloop, which never
+        says that it is lost; so that is said here.
+        """
+        self.abort()
+        if not self.gone.is_set():
+            self.connection_lost(None)

@@ -181,20 +181,20 @@ class TcpTransport(PeerTransport):
     async def _attempt(self, node: PeerNode) -> None:
         loop = asyncio.get_running_loop()
         tls = self._client_tls
-        made: Connection | None = None
+        made = Connection(self, node)
         try:
             host, port = split_address(node.address)
             async with asyncio.timeout(ATTEMPT_TLS if tls else ATTEMPT):
-                _, made = await loop.create_connection(
-                    lambda: Connection(self, node), host, port, ssl=tls, server_hostname=node.name if tls else None
+                await loop.create_connection(
+                    lambda: made, host, port, ssl=tls, server_hostname=node.name if tls else None
                 )
             async with asyncio.timeout(ATTEMPT_TLS):
                 await made.settled.wait()
         except (OSError, TimeoutError, UsageError):
             pass  # it is tried again; `refused_by` and the list of connected peers tell the user
         finally:
-            if made is not None and not made.greeted:
-                made.abort()
+            if not made.greeted:
+                made.give_up()
 
     # ---- what connections report
 

@@ -1,0 +1,48 @@
+"""Attempts to connect that are given up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+import uvloop
+
+from raftchaos.consensus.connection import Connection
+from raftchaos.consensus.handshake import Identity
+from raftchaos.consensus.node import PeerNode
+from raftchaos.consensus.transport import TcpTransport
+from raftchaos.launch import free_port
+
+
+async def given_up_as_it_connects() -> None:
+    """Give an attempt up in the turn of the loop in which its connection stands, then close everything."""
+    port = free_port()
+    listening = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
+    me = Identity("test-cluster", "b", "directory-of-b", 1, f"127.0.0.1:{free_port()}")
+    transport = TcpTransport(me, listen=me.address, silence=1.0, rng=random.Random(1))
+    attempt = asyncio.create_task(transport._attempt(PeerNode("a", f"127.0.0.1:{port}")))
+    opened, stood = transport.opened, asyncio.Event()
+
+    def stands(connection: Connection) -> None:
+        opened(connection)
+        stood.set()
+        attempt.cancel()
+
+    transport.opened = stands  # type: ignore[method-assign]
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await attempt
+        assert stood.is_set()
+        async with asyncio.timeout(5):
+            await transport.close()
+    finally:
+        listening.close()
+        await listening.wait_closed()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_attempt_that_is_given_up_as_it_connects_does_not_hold_up_the_end(loop: object) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]
+        runner.run(given_up_as_it_connects())
