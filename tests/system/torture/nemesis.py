@@ -16,6 +16,8 @@ CUTTING = ("kill main", "kill all", "freeze main", "freeze all", "tear log")
 """What leaves the main process of a node unable to do anything."""
 LEADER_PATIENCE = 2.0
 RESUME_RETRY = 0.5
+DYING_SECONDS = 3.0
+"""A peer that met a full disk at the last moment may take so long to end."""
 
 
 class Nemesis:
@@ -141,6 +143,9 @@ class Nemesis:
         elif item.kind == "fill disk":
             self.say(f"{victim.name} is {'alive' if victim.running else 'dead'} with a full disk")
             victim.free_disk()
+            until = now() + DYING_SECONDS
+            while victim.running and now() < until:
+                self._hurry.wait(0.1)
         elif item.kind == "step clock":
             victim.set_clock(0)
         elif item.kind.startswith("freeze"):
