@@ -30,9 +30,8 @@ demo: $(READY)
 
 test: $(READY)
 	$(PYTEST) -q -n 2 --dist loadfile tests/unit tests/system/cluster/test_smoke.py
-	$(PYTEST) -q -n 2 tests/simulation
 
-# The torture has a target of its own.
+# The torture and the simulation have targets of their own.
 test-system: $(READY)
 	$(PYTEST) -v -p no:cacheprovider --ignore tests/system/torture tests/system
 
