@@ -15,10 +15,11 @@ from raftchaos.consensus.entries import NOOP, encode_members
 from raftchaos.consensus.transport import TcpTransport
 from raftchaos.faults.undo_plan import StepFailed
 from tests.simulation import seams
-from tests.simulation.checks import Checks
+from tests.simulation.checks.every_check import Checks
 from tests.simulation.machine import Machine
 from tests.simulation.network import Network
 from tests.simulation.peer import CLUSTER, PeerProcess
+from tests.simulation.platter import Platter
 from tests.simulation.world import World
 
 CHECK_EVERY = 0.05  # true seconds between two looks at what is on
@@ -59,6 +60,7 @@ class Cluster:
         self.raft_options: dict[str, Any] = raft
         self.network = Network(world)
         self.unruly = Unruly(world, unruly)
+        self.platter = Platter()
         self.removed: set[str] = set()
         """Nodes that somebody has asked to remove."""
         self.restart_after: tuple[float, float] | None = (0.2, 2.0)
@@ -74,11 +76,13 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self._stack.callback(shutil.rmtree, self.folder, True)
-        self._stack.enter_context(seams.installed(self._proxy_answer, self._undo))
+        self._stack.callback(self.platter.close)
+        self._stack.enter_context(seams.installed(self._proxy_answer, self._undo, self.platter.sync))
         members = {name: f"{name}:7481" for name in self.machines}
         for name, machine in self.machines.items():
             entries = [(NOOP, 1, 0), (encode_members(members), 2, 0)]
             bootstrap._prepare(machine.folder, cluster_id=CLUSTER, name=name, entries=entries, hints={})
+            self.platter.sync_all(machine.folder)
             self.world.at(self._chance.uniform(0.0, 0.2), machine.start_main)
         self.world.at(CHECK_EVERY, self._look)
         return self

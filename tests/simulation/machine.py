@@ -174,6 +174,25 @@ class Machine:
         if not fails:  # whoever tries again and again may be in its longest pause
             self.able_since = self.boot() + limits.RECOVERY_RETRY_MAX
 
+    def power_cut(self) -> None:
+        """The machine is off and comes back: what was not synced may be gone, its clock begins anew."""
+        self.world.note(self.name, "the power fails")
+        if self.proxy is not None:
+            self.proxy.dead, self.proxy = True, None
+        if self.reaper is not None:
+            self.reaper.end()
+        main = self.main
+        if main is not None:
+            main.kill(silently=True)
+        for key in list(self.effects):
+            self.ended(key, "the power cut")
+        self.cluster.platter.cut(self.folder, self.chance)
+        self.offset = self.chance.uniform(5.0, 20.0) - self.rate * self.world.now
+        self.able_since, self.off = self.boot(), False
+        if main is not None:
+            self.main_gone(main)
+        self.look_who_is_able()
+
     @property
     def main_runs(self) -> bool:
         """Main is there and not frozen."""

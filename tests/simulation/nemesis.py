@@ -25,10 +25,13 @@ def apart(*sides: list[str] | set[str]) -> Pairs:
 class Nemesis:
     """Makes trouble from `begin` until `end`, and puts everything right at the end."""
 
-    def __init__(self, cluster: Cluster, *, every: float = 0.6, removals: bool = False) -> None:
+    def __init__(
+        self, cluster: Cluster, *, every: float = 0.6, removals: bool = False, power_cuts: bool = False
+    ) -> None:
+        """Power cuts are for clusters whose logs are synced before anything is answered."""
         self._cluster, self._world, self._network = cluster, cluster.world, cluster.network
         self._chance = cluster.world.chance("nemesis")
-        self._every, self._removals = every, removals
+        self._every, self._removals, self._power_cuts = every, removals, power_cuts
         self._working = False
         self.deeds: dict[str, int] = {}
 
@@ -72,6 +75,7 @@ class Nemesis:
             (0.05, self._inject_fails),
             (0.05, self._undo_fails),
             (0.02, self._stop),
+            (0.06 if self._power_cuts else 0.0, self._power_cut),
             (0.015 if self._removals else 0.0, self._remove),
         ]
         deed = self._chance.choices([deed for _, deed in deeds], [weight for weight, _ in deeds])[0]
@@ -162,6 +166,11 @@ class Nemesis:
             peer = self._chance.choice(peers)
             self._world.note(peer.name, "is asked to stop")
             peer.stop()
+
+    def _power_cut(self) -> None:
+        everywhere = self._chance.random() < 0.25
+        for machine in list(self._cluster.machines.values()) if everywhere else [self._machine()]:
+            machine.power_cut()
 
     def _remove(self) -> None:
         peers = list(self._cluster.peers())

@@ -131,12 +131,13 @@ class Socket(asyncio.Transport):
             self._network.forget(self)
             self._protocol.connection_lost(None)
 
-    def process_died(self) -> None:
-        """The kernel closes what a dead process had open."""
-        if not self._closing:
-            self._closing = True
+    def process_died(self, *, silently: bool) -> None:
+        """The kernel closes what a dead process had open, unless it is gone too."""
+        if silently:
+            self._held.clear()
+        elif not self._closing:
             self._send(END)
-        self._ended = True
+        self._closing = self._ended = True
 
 
 class Listener:
@@ -221,11 +222,11 @@ class Network:
         if not socket._held:
             self._sockets.pop(socket, None)
 
-    def process_died(self, loop: ProcessLoop) -> None:
-        """Close everything that a process had open."""
+    def process_died(self, loop: ProcessLoop, *, silently: bool) -> None:
+        """Close everything that a process had open; nobody is told if its machine went with it."""
         for address, listener in list(self.listeners.items()):
             if listener.loop is loop:
                 del self.listeners[address]
         for socket in [each for each in self._sockets if each.loop is loop]:
-            socket.process_died()
+            socket.process_died(silently=silently)
             self.forget(socket)

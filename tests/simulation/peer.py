@@ -66,7 +66,7 @@ class PeerProcess:
         """Why it ended by itself, if it may."""
         self.leases: dict[int, float] = {}
         """The end of every lease that it had, by its epoch, on this machine's clock."""
-        self.loop = ProcessLoop(
+        self.loop = ProcessLoop(  # type: ignore[abstract]  # what nobody asks a simulated loop for is not there
             machine.world,
             machine.cluster.network,
             machine.name,
@@ -75,6 +75,7 @@ class PeerProcess:
             chance=machine.world.chance(f"loop {machine.name} {machine.incarnation}"),
             crashed=self._crashed,
         )
+        self.agent: Agent
         self._life = self.run(self._main())
         self._life.add_done_callback(self._ended)
 
@@ -93,9 +94,9 @@ class PeerProcess:
         task: asyncio.Task[Any] = self.loop.create_task(work)
         return task
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.loop.kill()
+    def kill(self, *, silently: bool = False) -> None:
+        """SIGKILL, or the end of the machine."""
+        self.loop.kill(silently=silently)
         if self.started:
             self.executor.close()
 
@@ -175,7 +176,8 @@ class PeerProcess:
             self.keeper.add_listener(listener)
 
     def _services(self, ids: RequestIds) -> Services:
-        given = {
+        given: dict[str, Any] = {
+            "clock": self.machine,
             "name": self.name,
             "cluster": CLUSTER,
             "insecure": True,
@@ -186,8 +188,11 @@ class PeerProcess:
             "membership": self.membership,
             "request_ids": ids,
         }
-        unused = dict.fromkeys(field.name for field in fields(Services))  # what no simulated user asks for
-        return Services(**{**unused, **given})
+        unused: dict[str, Any] = dict.fromkeys(
+            field.name for field in fields(Services)
+        )  # what no simulated user asks for
+        every: Any = {**unused, **given}
+        return Services(**every)
 
     def _describe(self) -> RegisterNode:
         return RegisterNode(

@@ -4,6 +4,9 @@ Its time is its machine's clock, which drifts. Threads do not exist: what is han
 loop, and is frozen or killed with it. Sockets are those of the simulated network.
 """
 
+# mypy: disable-error-code="override"
+# The types of asyncio's own loop need more generics than this one has uses for.
+
 from __future__ import annotations
 
 import asyncio
@@ -110,12 +113,15 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self.thawed_at = self.world.now
         self._arm(TURN)
 
-    def kill(self) -> None:
-        """SIGKILL. Work in threads was done a moment ago, or never. What the code does on the way out changes nothing:
-        its files are closed by the kernel anyway, and all else asks whether the process lives."""
+    def kill(self, *, silently: bool = False) -> None:
+        """SIGKILL; `silently` if there is no kernel any more that could tell the other sides of its connections.
+
+        Work in threads was done a moment ago, or never. What the code does on the way out changes nothing: its files
+        are closed by the kernel anyway, and all else asks whether the process lives.
+        """
         self.finish_threads()
         self.dead = True
-        self.network.process_died(self)
+        self.network.process_died(self, silently=silently)
         for task in list(self._tasks):
             task.cancel()
         for _ in range(50):

@@ -32,20 +32,18 @@ def _boot_now() -> float:
 
 def use_clock(boot: Callable[[], float]) -> None:
     """The reaper that runs now reads this clock."""
-    _Now.boot = staticmethod(boot)  # type: ignore[assignment]
+    _Now.boot = staticmethod(boot)
 
 
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _no_sync(fd: int) -> None:
-    """A simulated kernel does not crash by itself, so a sync changes nothing but time."""
-
-
 @contextlib.contextmanager
-def installed(proxy_answer: ProxyAnswer, undo: Callable[[Mapping[str, Any]], dict[str, int]]) -> Iterator[None]:
-    """`undo` carries out the undo step of the simulated faults that no proxy bears."""
+def installed(
+    proxy_answer: ProxyAnswer, undo: Callable[[Mapping[str, Any]], dict[str, int]], sync: Callable[[int], None]
+) -> Iterator[None]:
+    """`undo` carries out the undo step of the simulated faults that no proxy bears; `sync` is told of every fsync."""
 
     def ask_proxy(one_pass: undo_plan.UndoPass, path: str, request: dict[str, Any]) -> dict[str, Any] | None:
         return proxy_answer(path, request)
@@ -59,8 +57,8 @@ def installed(proxy_answer: ProxyAnswer, undo: Callable[[Mapping[str, Any]], dic
             mock.patch.object(reaper, "boot_clock", _boot_now),
             mock.patch.object(undo_plan.UndoPass, "_ask_proxy", ask_proxy),
             mock.patch.dict(undo_plan._STEPS, {"sim.undo": undo_simulated}),
-            mock.patch.object(os, "fsync", _no_sync),
-            mock.patch.object(os, "fdatasync", _no_sync),
+            mock.patch.object(os, "fsync", sync),
+            mock.patch.object(os, "fdatasync", sync),
             mock.patch.object(handshake, "time", types.SimpleNamespace(monotonic=lambda: 0.0)),
         ):
             yield

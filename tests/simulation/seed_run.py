@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from raftchaos.consensus.config import DISK, PROCESS
 from raftchaos.consensus.timings import Timings
 from raftchaos.errors import RaftchaosError
 from raftchaos.model.nodes import NodeStatus
@@ -46,12 +47,14 @@ class SeedRun:
         self.seed, self.seconds = seed, seconds
         self.world = World(seed)
         chance = self.world.chance("plan")
+        self.durability = chance.choice((PROCESS, PROCESS, DISK))
         self.size = chance.choice((3, 3, 3, 4, 5))
         self.cluster = Cluster(
             self.world,
             self.size,
             unruly=chance.choice((0.0, 0.0, 0.02)),
             timings=TIMINGS,
+            durability=self.durability,
             entries_before_snapshot=chance.choice((25, 60, 20_000)),
         )
         self.workload = Workload(self.cluster, every=chance.choice((0.15, 0.3)), burden=chance.choice((0.02, 0.15)))
@@ -59,7 +62,12 @@ class SeedRun:
         """Tasks that have not ended so many seconds after everything was put right are cancelled, mostly: waiting for
         one another they may take a minute, and nothing new happens in it."""
         self.put_right_at = seconds
-        self.nemesis = Nemesis(self.cluster, every=chance.choice((0.4, 0.8, 1.6)), removals=chance.random() < 0.3)
+        self.nemesis = Nemesis(
+            self.cluster,
+            every=chance.choice((0.4, 0.8, 1.6)),
+            removals=chance.random() < 0.3,
+            power_cuts=self.durability == DISK,
+        )
 
     def run(self) -> Report:
         """Trouble, peace, and the last look."""

@@ -84,11 +84,12 @@ class LogCheck:
         self._seen[peer.name] = raft.commit_index
 
     def _on_a_majority(self, peer: PeerProcess, raft: Raft, index: int) -> None:
-        holders = [name for name in sorted(raft.voters) if self._holds(name, index, raft.log)]
-        if 2 * len(holders) <= len(raft.voters):
-            self._world.violated(
-                "LOG", f"{peer.name} has committed entry {index}, which only {holders} of {sorted(raft.voters)} hold"
-            )
+        """Of the voters of its newest configuration, or of the one before: it may have been appended just after."""
+        voters = [set(members) for _, members in raft._configurations[-2:]]
+        holders = [{name for name in names if self._holds(name, index, raft.log)} for names in voters]
+        if all(2 * len(held) <= len(names) for held, names in zip(holders, voters, strict=True)):
+            held, names = sorted(holders[-1]), sorted(voters[-1])
+            self._world.violated("LOG", f"{peer.name} has committed entry {index}, which only {held} of {names} hold")
 
     def _holds(self, name: str, index: int, like: MemoryLog) -> bool:
         log = self._logs.get(name)

@@ -10,6 +10,7 @@ from raftchaos.core import commands as c
 from raftchaos.core.interfaces import Entry
 from raftchaos.core.invariants import check
 from raftchaos.core.state import ClusterState
+from raftchaos.errors import RaftchaosError
 from raftchaos.model.resolved import CoordinationMode
 
 if TYPE_CHECKING:
@@ -59,16 +60,17 @@ class StateCheck:
             self._world.violated("DEFECT", defect)
         try:
             command = c.decode(entry.command)
-        except Exception as error:  # noqa: BLE001 - what is no command is one of the things that are tried
+        except RaftchaosError as error:  # what is no command is one of the things that are tried
             self._world.note("log", f"{entry.index}: {error}"[:120])
             return
         if result.get("ok"):
             self.kinds[command.kind] = self.kinds.get(command.kind, 0) + 1
         if isinstance(command, c.SubmitTask) and command.id in self.state.tasks:
             self.modes[command.id] = self.state.tasks[command.id].orchestration.mode
-        granted = isinstance(command, c.StartRun) and result.get("granted") and not result.get("repeated")
-        if granted and self._granted.setdefault(command.run, entry.index) != entry.index:
-            self._world.violated("G3", f"{command.run} was granted at {self._granted[command.run]} and {entry.index}")
+        if isinstance(command, c.StartRun) and result.get("granted") and not result.get("repeated"):
+            before = self._granted.setdefault(command.run, entry.index)
+            if before != entry.index:
+                self._world.violated("G3", f"{command.run} was granted at {before} and {entry.index}")
         self._world.note("log", f"{entry.index}: {_told(command, result)}")
 
 
