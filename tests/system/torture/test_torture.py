@@ -96,10 +96,15 @@ def summary(history: History) -> str:
     for one in history.operations:
         key = f"{one.kind} {one.outcome}"
         kinds[key] = kinds.get(key, 0) + 1
-    faults = sum(1 for sample in history.samples if sample.task)
+    faults = [sample for sample in history.samples if sample.task]
+    caught = sum(
+        any(sample.node == span.node and span.begin - 0.5 < sample.end < span.begin for sample in faults)
+        for span in history.cut
+    )
     return (
-        f"operations: {kinds}\n{len(history.samples)} requests through proxies, {faults} met a fault; "
-        f"{len(history.injections)} runs were injected; {len(history.sightings)} looks at peers"
+        f"operations: {kinds}\n{len(history.samples)} requests through proxies, {len(faults)} met a fault; "
+        f"{len(history.injections)} runs were injected; {len(history.sightings)} looks at peers; "
+        f"of {len(history.cut)} times that a node was cut off, dead or frozen, {caught} were in the middle of a fault"
     )
 
 

@@ -21,7 +21,7 @@ START_SECONDS = 60.0
 HEAL_SECONDS = 60.0
 END_SECONDS = 150.0
 """Longer than the deadline of a task."""
-STOP_SECONDS = 4.0
+STOP_SECONDS = 4.5
 LOOK = 0.25
 PROMPT = 0.5  # seconds that a request through a clean proxy may take
 LOG_SHOWN = 3_000
