@@ -103,13 +103,10 @@ async def test_a_stranger_changes_nothing_and_is_logged_once(
     complaints = [record.getMessage() for record in caplog.records if "Raft port" in record.getMessage()]
     assert len(complaints) == 3
     assert all(address in complaint for address, complaint in zip(addresses, complaints, strict=True))
+    # The term is not looked at: a busy machine may hold an election meanwhile.
     after = (await pair.leader()).status()
-    assert (after.term, after.leader, after.quorum, after.last_index) == (
-        before.term,
-        before.leader,
-        before.quorum,
-        before.last_index,
-    )
+    assert after.quorum.voters == before.quorum.voters
+    assert not any(machine.commands for machine in pair.machines.values())
     assert (await (await pair.leader()).propose(f"after:{kind}", b"x")).result == {"position": 1}
 
 
