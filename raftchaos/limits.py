@@ -128,6 +128,7 @@ TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it
 
 # ---- runs on their node
 INJECT_TIMEOUT: Final = 2.0  # all faults of a run together; the end of the lease cuts it shorter
+INJECT_LOOK: Final = 0.1  # an injection that may not go on (a halt, a cancel) is given up within this
 START_MARGIN: Final = 0.5  # of the lease must be left to begin an injection, or the reaper may find main amid it
 UNDO_LOCK_WAIT: Final = 5.0  # main waits this long for a reaper that undoes
 RUN_ACTIONS: Final = 32  # injections, recoveries and reports under way at once on a node

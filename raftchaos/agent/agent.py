@@ -24,7 +24,7 @@ from raftchaos.core.services import ActiveFault
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import RaftchaosError, Refused
 from raftchaos.model.resolved import ResolvedStep
-from raftchaos.model.runs import RunId, RunStatus
+from raftchaos.model.runs import InterruptReason, RunId, RunStatus
 
 log = logging.getLogger("raftchaos.agent")
 
@@ -241,13 +241,24 @@ class Agent:
             self._not_before[local.id] = self._clock.boot() + limits.AGENT_TICK
         except RaftchaosError as error:
             log.warning("could not inject run=%s: %s", local.id, error)
-            self._recover(local, RunStatus.FAILED, str(error))
+            self._recover(local, *self._why_not_on(local, error))
         else:
             local.phase, local.started = Phase.ON, self._clock.boot()
             log.info("injected run=%s targets=%s", local.id, ",".join(local.targets))
             for fault, _ in self._executor.uses(str(local.id)):
                 self.meter.fault_injected(fault)
         self.wake()
+
+    def _why_not_on(self, local: LocalRun, error: RaftchaosError) -> tuple[RunStatus, str]:
+        """What a run ends as that could not be injected: interrupted if it was no longer wanted, else failed."""
+        wanted = self._state().runs.get(local.id)
+        if self._halts.halted or self._state().halted:
+            return RunStatus.INTERRUPTED, str(InterruptReason.HALT)
+        if self._stopping:
+            return RunStatus.INTERRUPTED, str(InterruptReason.RESTART)
+        if wanted is not None and wanted.status is RunStatus.RECOVERING:
+            return RunStatus.INTERRUPTED, wanted.reason or str(InterruptReason.CANCEL)
+        return RunStatus.FAILED, str(error)
 
     def _permit(self, local: LocalRun) -> float:
         """Under the undo journal's lock: the end of the lease, if the injection may still begin."""

@@ -144,7 +144,7 @@ class FaultExecutor:
                 self._journal.mark_done(run, (), "main")
                 del self._uses[run]
                 raise
-            problem = await self._inject(uses, step, seed, lease_end)
+            problem = await self._inject(uses, step, seed, lease_end, permit)
         if problem:
             await self.recover(run)
             raise InjectionFailed(problem)
@@ -168,23 +168,29 @@ class FaultExecutor:
         if self._journal.epoch != epoch:
             raise Refused("the lease has ended meanwhile: the reaper has undone what was open")
 
-    async def _inject(self, uses: tuple[_Use, ...], step: ResolvedStep, seed: int, lease_end: float) -> str:
-        """Put everything on; why it is not all on, "" if it is."""
+    async def _inject(
+        self, uses: tuple[_Use, ...], step: ResolvedStep, seed: int, lease_end: float, permit: Callable[[], float]
+    ) -> str:
+        """Put everything on; why it is not all on, "" if it is. A halt does not wait for a fault that hangs."""
         timeout = min(limits.INJECT_TIMEOUT, max(lease_end - self._clock.boot(), 0.0))
+        work = asyncio.gather(
+            *(
+                use.fault.inject(use.key, use.target, use.parameters, fault_seed(seed, step.name, use.index), lease_end)
+                for use in uses
+            ),
+            return_exceptions=True,
+        )
+        watch = asyncio.ensure_future(_until_forbidden(permit))
+        both: list[asyncio.Future[Any]] = [work, watch]
         try:
-            async with asyncio.timeout(timeout):
-                results = await asyncio.gather(
-                    *(
-                        use.fault.inject(
-                            use.key, use.target, use.parameters, fault_seed(seed, step.name, use.index), lease_end
-                        )
-                        for use in uses
-                    ),
-                    return_exceptions=True,
-                )
-        except TimeoutError:
-            return f"the faults were not on within {timeout:.1f} s"
-        return _problems(uses, results)
+            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return _problems(uses, work.result())
+            return watch.result() if watch.done() else f"the faults were not on within {timeout:.1f} s"
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     # ---- taking back
 
@@ -295,6 +301,16 @@ def _total(uses: tuple[_Use, ...], results: list[Any]) -> Effects:
         if isinstance(result, dict):
             effects.add(totals[use.index], result)
     return tuple(totals)
+
+
+async def _until_forbidden(permit: Callable[[], float]) -> str:
+    """Returns why, as soon as the injection may not go on."""
+    while True:
+        await asyncio.sleep(limits.INJECT_LOOK)
+        try:
+            permit()
+        except Refused as error:
+            return f"given up amid the injection: {error}"
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

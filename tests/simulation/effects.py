@@ -66,6 +66,7 @@ class BurnFault:
     async def recover(self, key: str, target: str) -> dict[str, int]:
         """It is off after some time, unless this machine cannot take anything back now."""
         machine = self._machine
+        machine.recovering.add(key)
         await machine.wait(0.005, machine.slowest_recovery)
         return machine.take_off(key)
 

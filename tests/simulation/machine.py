@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,13 +37,17 @@ class Machine:
         """The machine as a whole is frozen."""
         self.removed = False
         self.incarnation = 0
-        self.directory = f"directory-of-{name}-1"
+        self.lives = 1
+        self.directory = f"directory-of-{name}-{self.lives}"
+        self.slowest_disk = 0.004
         self.main: PeerProcess | None = None
         self.proxy: ProxyProcess | None = None
         self.reaper: ReaperProcess | None = None
         self.effects: dict[str, Effect] = {}
         self.trap: Callable[[], None] | None = None
         """Done right after the next injection."""
+        self.recovering: set[str] = set()
+        """Faults that main has begun to take back."""
         self.inject_fails = False
         self.undo_fails = False
         self.slowest_recovery = 0.5
@@ -167,6 +172,50 @@ class Machine:
             if self.proxy is not None:
                 self.proxy.thaw()
             self.look_who_is_able()
+
+    def begin_anew(self) -> None:
+        """After its removal: a machine of the same name and without its data directory asks to join."""
+        if not self.removed or self.main is not None:
+            return
+        self.world.note(self.name, "comes back without its data directory")
+        self.kill_proxy()
+        self.kill_reaper()
+        for key in list(self.effects):
+            self.ended(key, "the new installation")
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        self.incarnation, self.lives = 0, self.lives + 1
+        self.directory = f"directory-of-{self.name}-{self.lives}"
+        self.removed = False
+        self.cluster.removed.discard(self.name)
+        self.cluster.checks.log.forget(self.name)
+        self.start_main()
+
+    def freeze_reaper(self) -> None:
+        """SIGSTOP."""
+        if self.reaper is not None:
+            self.world.note(self.name, "the reaper is frozen")
+            self.reaper.frozen = True
+            self.look_who_is_able()
+
+    def thaw_reaper(self) -> None:
+        """SIGCONT."""
+        if self.reaper is not None and self.reaper.frozen:
+            self.world.note(self.name, "the reaper goes on")
+            self.reaper.frozen = False
+            self.look_who_is_able()
+
+    def freeze_proxy(self) -> None:
+        """SIGSTOP."""
+        if self.proxy is not None:
+            self.world.note(self.name, "the proxy process is frozen")
+            self.proxy.frozen = True
+
+    def thaw_proxy(self) -> None:
+        """SIGCONT."""
+        if self.proxy is not None and self.proxy.frozen:
+            self.world.note(self.name, "the proxy process goes on")
+            self.proxy.thaw()
 
     def let_undo_fail(self, fails: bool) -> None:
         """From now on nothing but what a proxy bears can be taken back here; or it can again."""

@@ -51,8 +51,11 @@ class Nemesis:
         for machine in self._cluster.machines.values():
             machine.inject_fails = False
             machine.let_undo_fail(False)
+            machine.slowest_disk = 0.004
             machine.thaw()
             machine.thaw_main()
+            machine.thaw_reaper()
+            machine.thaw_proxy()
             self._world.at(0.1, machine.start_main)
 
     def _act(self) -> None:
@@ -71,12 +74,15 @@ class Nemesis:
             (0.06, self._kill_leader),
             (0.12, self._freeze),
             (0.02, self._freeze_machine),
+            (0.03, self._freeze_helper),
+            (0.04, self._slow_disk),
             (0.04, self._step_clock),
             (0.05, self._inject_fails),
             (0.05, self._undo_fails),
             (0.02, self._stop),
             (0.06 if self._power_cuts else 0.0, self._power_cut),
-            (0.015 if self._removals else 0.0, self._remove),
+            (0.03 if self._removals else 0.0, self._remove),
+            (0.06 if self._removals else 0.0, self._begin_anew),
         ]
         deed = self._chance.choices([deed for _, deed in deeds], [weight for weight, _ in deeds])[0]
         self.deeds[deed.__name__] = self.deeds.get(deed.__name__, 0) + 1
@@ -153,6 +159,23 @@ class Nemesis:
         machine = self._machine()
         machine.freeze()
         self._world.at(self._chance.uniform(0.2, 7.0), machine.thaw)
+
+    def _freeze_helper(self) -> None:
+        machine = self._machine()
+        freeze, thaw = self._chance.choice(
+            ((machine.freeze_reaper, machine.thaw_reaper), (machine.freeze_proxy, machine.thaw_proxy))
+        )
+        freeze()
+        self._world.at(self._chance.uniform(0.2, 6.0), thaw)
+
+    def _slow_disk(self) -> None:
+        machine = self._machine()
+        machine.slowest_disk = self._chance.choice((0.004, 0.05, 0.3, 1.5))
+        self._world.note(machine.name, f"the disk takes up to {machine.slowest_disk} s")
+
+    def _begin_anew(self) -> None:
+        for machine in self._cluster.machines.values():
+            machine.begin_anew()
 
     def _step_clock(self) -> None:
         machine = self._machine()

@@ -32,6 +32,7 @@ from raftchaos.faults import build_faults
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.peer.services import Services
 from tests.simulation.effects import BURN, BurnFault
+from tests.simulation.joining import ask_to_join, until_it_votes
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.proxy_process import PROXIES, ProxyLink
 from tests.simulation.reaper_process import ReaperLink
@@ -75,6 +76,7 @@ class PeerProcess:
             chance=machine.world.chance(f"loop {machine.name} {machine.incarnation}"),
             crashed=self._crashed,
         )
+        self.loop.slowest_disk = lambda: machine.slowest_disk
         self.agent: Agent
         self._life = self.run(self._main())
         self._life.add_done_callback(self._ended)
@@ -111,7 +113,8 @@ class PeerProcess:
 
     # ---- its life
 
-    def _assemble(self) -> None:
+    def _assemble(self, members: dict[str, str] | None) -> None:
+        """`members` are those of the cluster that this machine has just been let into; None if it knows them."""
         machine, name, incarnation = self.machine, self.name, self.incarnation
         world = machine.world
         config = ReplicaConfig(
@@ -125,7 +128,11 @@ class PeerProcess:
             **machine.cluster.raft_options,
         )
         self.state = WatchedState(self)
-        self.replica = Replica.open(config, self.state, clock=machine, rng=world.chance(f"raft {name} {incarnation}"))
+        seams: dict[str, Any] = {"clock": machine, "rng": world.chance(f"raft {name} {incarnation}")}
+        if members is None:
+            self.replica = Replica.open(config, self.state, **seams)
+        else:
+            self.replica = Replica.join(config, self.state, members=members, **seams)
         ids = RequestIds(name, incarnation)
         mailbox = Mailbox(self.replica)
         self.proxy = ProxyLink(machine)
@@ -208,7 +215,8 @@ class PeerProcess:
 
     async def _main(self) -> None:
         await self.machine.wait(0.01, 0.1)
-        self._assemble()
+        members = None if Replica.exists(self.machine.folder) else dict((await ask_to_join(self.machine)).members)
+        self._assemble(members)
         self.started = True
         self.machine.cluster.checks.peer_started(self)
         self.loop.after_turn = self._after_turn
@@ -223,10 +231,14 @@ class PeerProcess:
                 self.keeper.run(),
                 self.leader.run(),
                 self.membership.run(),
-                self.registration.run(),
+                self._register(),
                 self._until_removed(),
             ):
                 group.create_task(part)
+
+    async def _register(self) -> None:
+        await until_it_votes(self.machine, self)
+        await self.registration.run()
 
     async def _until_removed(self) -> None:
         while not self.replica.removed and not self.replica.stopped.is_set():  # noqa: ASYNC110 - virtual time

@@ -48,6 +48,8 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         self.dead = False
         self.thawed_at = 0.0
         self.after_turn: Callable[[], None] = lambda: None
+        self.slowest_disk: Callable[[], float] = lambda: 0.004
+        """Seconds that work in a thread takes at most now."""
         self._offset, self._rate, self._chance, self._crashed = offset, rate, chance, crashed
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -179,7 +181,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self.create_future()
         self._threads[future] = lambda: func(*args)
-        self.call_later(self._chance.uniform(0.0001, 0.004), self._end_thread, future)
+        self.call_later(self._chance.uniform(0.0001, self.slowest_disk()), self._end_thread, future)
         return future
 
     def _end_thread(self, future: asyncio.Future[Any]) -> None:

@@ -188,6 +188,7 @@ class ProxyLink:
     async def recover(self, run: str) -> dict[str, int]:
         """Take a fault off. A process that is gone bears none."""
         self._wanted.pop(run, None)
+        self._machine.recovering.add(run)
         process = self._machine.proxy
         if process is not None and not process.dead:
             try:

@@ -187,6 +187,18 @@ class Actions:
     def _thaw(self, rest: str) -> None:
         self.machine(rest).thaw_main()
 
+    def _freeze_proxy(self, rest: str) -> None:
+        self.machine(rest).freeze_proxy()
+
+    def _thaw_proxy(self, rest: str) -> None:
+        self.machine(rest).thaw_proxy()
+
+    def _power_cut(self, rest: str) -> None:
+        self.machine(rest).power_cut()
+
+    def _join(self, rest: str) -> None:
+        self.machine(rest).begin_anew()
+
     def _suspend(self, rest: str) -> None:
         self.machine(rest).freeze()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raftchaos import limits
-from raftchaos.agent.records import Phase
 from raftchaos.core.interfaces import Entry
 from tests.simulation.checks.fault_check import SLACK, overdue
 
@@ -62,6 +61,7 @@ class HaltCheck:
     def _look_at(self, peer: PeerProcess, thawed_at: float) -> None:
         if peer.dead or peer.loop.frozen or peer.loop.thawed_at != thawed_at or not peer.halts.halted:
             return
-        on = [str(run) for run, local in peer.agent._runs.items() if local.phase in (Phase.STARTING, Phase.ON)]
-        if on:
-            self._world.violated("G6", f"{peer.name} has not begun to take back {on} {AT_ONCE} s after it was halted")
+        on = [effect.key for effect in peer.machine.active() if effect.life == peer.incarnation]
+        waiting = sorted(set(on) - peer.machine.recovering)
+        if waiting:
+            self._world.violated("G6", f"{peer.name} has not begun to take back {waiting} {AT_ONCE} s after a halt")

@@ -33,6 +33,10 @@ class LogCheck:
         self._leads: dict[str, int] = {}
         self._leaders: dict[int, str] = {}
 
+    def forget(self, name: str) -> None:
+        """This machine's disk is a new one."""
+        self._logs.pop(name, None)
+
     def peer_started(self, peer: PeerProcess) -> None:
         """What it had handed to the kernel must be there again."""
         old, new = self._logs.get(peer.name), peer.replica.raft.log

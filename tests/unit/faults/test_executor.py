@@ -239,6 +239,20 @@ async def test_an_injection_that_hangs_ends_with_the_lease(bench: Bench) -> None
     assert bench.journal.records()[RUN].done
 
 
+async def test_an_injection_that_hangs_is_given_up_when_it_may_not_go_on(bench: Bench) -> None:
+    bench.proxy.hangs = True
+
+    def permit() -> float:
+        if bench.proxy.seen_open:
+            raise Refused("halted")
+        return 1003.0
+
+    with pytest.raises(InjectionFailed, match="given up amid the injection: halted"):
+        await bench.start(permit)
+    assert bench.journal.records()[RUN].done
+    assert bench.proxy.faults == {}
+
+
 async def test_an_injection_that_is_cancelled_leaves_an_open_record_and_a_free_lock(bench: Bench) -> None:
     bench.proxy.hangs = True
     starting = asyncio.create_task(bench.start())
