@@ -28,7 +28,7 @@ class _Proposal:
 
     def __init__(self, request_id: str, command: bytes) -> None:
         self.request_id, self.command = request_id, command
-        self.callers: set[asyncio.Future[Outcome]] = set()
+        self.callers: dict[asyncio.Future[Outcome], None] = {}
         self.attempt = 0
         self.maybe = 0  # attempts of which nobody has said that they did not enter the log
         self.sent_as: object = None  # leader, term and connection of the last attempt
@@ -58,7 +58,7 @@ class Proposals:
         self._callers += 1
         if proposal is None:
             proposal = self._in_flight[request_id] = _Proposal(request_id, command)
-        proposal.callers.add(caller)
+        proposal.callers[caller] = None
         try:
             async with asyncio.timeout(timeout):
                 if proposal.sent_as is None:
@@ -68,7 +68,7 @@ class Proposals:
             raise self._given_up(proposal, timeout) from None
         finally:
             self._callers -= 1
-            proposal.callers.discard(caller)
+            proposal.callers.pop(caller, None)
             if not proposal.callers:
                 self._forget(proposal)
 

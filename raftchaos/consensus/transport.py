@@ -60,7 +60,7 @@ class TcpTransport(PeerTransport):
         self._directories: dict[str, str] = {}
         self._connections: dict[str, Connection] = {}
         self._strangers: dict[Connection, None] = {}
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, None] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -200,7 +200,7 @@ class TcpTransport(PeerTransport):
 
     def opened(self, connection: Connection) -> None:
         """A connection stands; it is a stranger until it is greeted. Too many strangers: the oldest goes."""
-        self._open.add(connection)
+        self._open[connection] = None
         if self._closed:
             connection.abort()
         elif connection.node is None:
@@ -297,7 +297,7 @@ class TcpTransport(PeerTransport):
 
     def ended(self, connection: Connection) -> None:
         """The connection is closed on both sides."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         self.lost(connection)
 
     def lost(self, connection: Connection) -> None:

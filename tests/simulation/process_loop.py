@@ -28,6 +28,24 @@ ROUNDS = 8  # of what asyncio would do in several turns, but at one instant: eve
 RESOLUTION = 1e-6  # a timer that is due by so little is due now
 
 
+class _Task(asyncio.Task[Any]):
+    """asyncio keeps tasks and futures in sets, whose order would be that of addresses in memory."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Future(asyncio.Future[Any]):
+    """See `_Task`."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class ProcessLoop(asyncio.AbstractEventLoop):
     """The loop of the main process of one machine."""
 
@@ -170,10 +188,16 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         """It is passed over when it is due."""
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        self._count += 1
+        future = _Future(loop=self)
+        future.number = self._count
+        return future
 
     def create_task(self, coro: Coroutine[Any, Any, Any], *, name: Any = None, context: Any = None) -> Any:
-        task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._count += 1
+        task = _Task.__new__(_Task)
+        task.number = self._count  # before asyncio puts it into a set of its own
+        task.__init__(coro, loop=self, name=name, context=context)  # type: ignore[misc]
         self._tasks[task] = None
         task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
