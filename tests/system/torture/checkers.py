@@ -214,15 +214,20 @@ def one_node_at_a_time(history: History) -> list[str]:
         span.begin, span.end = min(span.begin, sample.end), max(span.end, sample.start)
     for task, nodes in spans.items():
         for one, other in itertools.combinations(nodes.values(), 2):
+            met = next((sample for sample in touched[task] if _amid(sample, one, other)), None)
             if max(one.begin, other.begin) < min(one.end, other.end):
                 found.append(f"G5: {task} had {_span(one)} and {_span(other)} at once")
-        for sample in touched[task]:
-            found += [
-                f"G5: {task} was on {sample.node} at {sample.start:.2f} while it had {_span(span)}"
-                for span in nodes.values()
-                if span.node != sample.node and span.begin <= sample.start and sample.end <= span.end
-            ]
+            elif met is not None:
+                found.append(f"G5: {task} was on {met.node} at {met.start:.2f}, amid {_span(one)} or {_span(other)}")
     return found
+
+
+def _amid(sample: Sample, one: Span, other: Span) -> bool:
+    """Whether one of the nodes was touched in the middle of the other one's time."""
+    return any(
+        sample.node == here.node and there.begin <= sample.start and sample.end <= there.end
+        for here, there in ((one, other), (other, one))
+    )
 
 
 def halts_are_total(history: History) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from tests.system.torture.asking import ask
+from tests.system.torture.asking import Answer, ask
 from tests.system.torture.history import OK, HaltOrder, History, Span, now
 from tests.system.torture.machines import Machine
 from tests.system.torture.network import Network, inside
-from tests.system.torture.schedule import LEADER, Disturbance, Schedule
+from tests.system.torture.schedule import BUSY, LEADER, Disturbance, Schedule
 
 CUTTING = ("kill main", "kill all", "freeze main", "freeze all", "tear log")
 """What leaves the main process of a node unable to do anything."""
@@ -73,13 +72,25 @@ class Nemesis:
             self.errors.append(error)
 
     def _disturb(self, item: Disturbance) -> None:
-        nodes = tuple(self.leader() if node == LEADER else node for node in item.nodes)
+        nodes = tuple(self._meant(node) for node in item.nodes)
         if item.kind == "halt":
             self._halt(item, nodes[0])
         elif item in self._schedule.network:
             self._partition(item, nodes)
         else:
             self._harm(item, self._machines[nodes[0]])
+
+    def _meant(self, node: int) -> int:
+        if node == LEADER:
+            return self.leader()
+        return self.busy() if node == BUSY else node
+
+    def busy(self) -> int:
+        """The number of a node that a sequential task's fault is on, or was on last."""
+        for sample in reversed(self._history.samples):
+            if sample.task in self._history.sequential:
+                return next(number for number, machine in self._machines.items() if machine.name == sample.node)
+        return next(iter(self._machines))
 
     def leader(self) -> int:
         """The number of the node that leads, or of any node if none is found in time."""
@@ -96,9 +107,9 @@ class Nemesis:
         """Of all that say that they lead the one with the highest term."""
         leading: dict[int, int] = {}
         for machine in self._machines.values():
-            answer = _ask_at(machine, "GET", "/status", timeout=0.5)
-            if answer is not None and answer.get("role") == "leader":
-                leading[answer["term"]] = machine.number
+            found = _asked_at(machine, "GET", "/status", timeout=0.5).body
+            if found.get("role") == "leader":
+                leading[found["term"]] = machine.number
         return leading[max(leading)] if leading else None
 
     # ---- the network
@@ -159,10 +170,10 @@ class Nemesis:
         machine = self._machines[number]
         order = HaltOrder(f"halt-{item.at:g}", machine.name, now())
         self._history.halts.append(order)
-        answer = _ask_at(machine, "POST", "/halt", {"id": order.id, "reason": "torture"})
+        answer = _asked_at(machine, "POST", "/halt", {"id": order.id, "reason": "torture"})
         order.answered = now()
-        order.logged = bool(answer and answer["logged"])
-        self.say(f"halted at {machine.name}: " + ("no answer" if answer is None else f"logged={order.logged}"))
+        order.logged = answer.outcome == OK and bool(answer.body["logged"])
+        self.say(f"halted at {machine.name}: {answer.problem or f'logged={order.logged}'}")
         self._hurry.wait(item.lasts)
         order.resumed = now()
         while not self._resume(order) and not self._hurry.is_set():
@@ -170,21 +181,15 @@ class Nemesis:
         self.say("resumed")
 
     def _resume(self, order: HaltOrder) -> bool:
-        """Whether some peer lifted it, or says that nothing is to be lifted."""
-        for machine in self._machines.values():
-            answer = _ask_at(machine, "POST", "/resume", {"halts": [order.id]})
-            if answer is not None:
-                return True
-        return False
+        """Whether some peer lifted it, or says that nothing is to be lifted: the order may never have been heard."""
+        answers = (_asked_at(machine, "POST", "/resume", {"halts": [order.id]}) for machine in self._machines.values())
+        return any(0 < answer.status < 500 for answer in answers)
 
 
-def _ask_at(
-    machine: Machine, method: str, path: str, body: object = None, timeout: float = 4.0
-) -> dict[str, Any] | None:
-    """The body of a good answer. Asked from the machine's own namespace: a partition does not keep anybody away."""
+def _asked_at(machine: Machine, method: str, path: str, body: object = None, timeout: float = 4.0) -> Answer:
+    """An answer to a question from the machine's own namespace: a partition does not keep anybody away."""
     with inside(machine.namespace):
-        answer = ask(machine.address, method, path, body, timeout=timeout)
-    return answer.body if answer.outcome == OK else None
+        return ask(machine.address, method, path, body, timeout=timeout)
 
 
 def hears_not(kind: str, nodes: Sequence[int], every: Sequence[int]) -> dict[int, set[int]]:

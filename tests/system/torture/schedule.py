@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LEADER = 0
-"""As the number of a node: whoever leads when it begins."""
+LEADER, BUSY = 0, -1
+"""As the number of a node: whoever leads when it begins, and one that a sequential task is at, if there is one."""
 
 PARTITIONS = ("halves", "bridged halves", "one way", "alone", "leader alone")
 HARM = ("kill main", "kill all", "freeze main", "freeze all", "fill disk", "tear log", "step clock")
@@ -36,7 +36,7 @@ class Disturbance:
 
     def __str__(self) -> str:
         amount = f" {self.amount:g}" if self.amount else ""
-        nodes = " ".join("leader" if node == LEADER else str(node) for node in self.nodes)
+        nodes = " ".join({LEADER: "leader", BUSY: "busy"}.get(node, str(node)) for node in self.nodes)
         return f"{self.at:6.1f} s for {self.lasts:4.1f} s: {self.kind}{amount} ({nodes})"
 
 
@@ -95,14 +95,14 @@ def _partition(rng: random.Random, kind: str, at: float, nodes: Sequence[int]) -
         "halves": mixed[: len(nodes) // 2],
         "bridged halves": mixed,  # the first is the one that hears both sides
         "one way": mixed[:2],  # the first does not hear the second
-        "alone": mixed[:1],
+        "alone": [BUSY],
         "leader alone": [LEADER],
     }[kind]
     return Disturbance(round(at, 2), round(rng.uniform(5, 12), 2), kind, tuple(chosen))
 
 
 def _harm(rng: random.Random, kind: str, at: float, nodes: Sequence[int]) -> Disturbance:
-    victim = LEADER if rng.random() < 0.4 else rng.choice(nodes)
+    victim = rng.choice((LEADER, BUSY, rng.choice(nodes)))
     lasts, amount = rng.uniform(2, 8), 0.0
     if kind.startswith("freeze"):
         lasts = rng.uniform(*FREEZE_SECONDS)

@@ -14,7 +14,8 @@ from tests.system.torture.history import ABSENT, FAIL, FINAL, OK, History, Opera
 from tests.system.torture.machines import Machine
 from tests.system.torture.traffic import FAULT_MARK, Worker
 
-MODES = ("sequential", "parallel", "leaderAssigned", "peerToPeer")
+MODES = ("sequential", "sequential", "parallel", "leaderAssigned", "peerToPeer")
+"""Sequential twice: so that there is always one whose node can be cut off."""
 OPERATIONS = {"submit": 30, "read": 30, "strong": 30, "cancel": 6}
 """How often a client does what."""
 DEADLINE_SECONDS = 90
@@ -23,6 +24,8 @@ OPEN_TASKS = 2
 AT_HOME = 0.7
 """The part of the requests that go to the peer on the client's own side."""
 SUBMIT_TRIES = 4
+SHORT, LONG, LONG_PART = (1.0, 3.0), (8.0, 14.0), 0.2
+"""Seconds that a fault lasts: mostly little, so that much happens; a part of them longer than L + R."""
 
 
 def document(rng: random.Random, mode: str, task: str, nodes: int) -> dict[str, Any]:
@@ -33,9 +36,9 @@ def document(rng: random.Random, mode: str, task: str, nodes: int) -> dict[str, 
         step: dict[str, Any] = {
             "name": f"step-{number}",
             "scenario": "http_error",
-            "durationSeconds": round(rng.uniform(1.0, 3.0), 1),
+            "durationSeconds": round(rng.uniform(*(LONG if rng.random() < LONG_PART else SHORT)), 1),
             "delayBeforeSeconds": rng.choice((0, 0, 0.5)),
-            "continueOnFailure": rng.random() < 0.6,
+            "continueOnFailure": mode == "sequential" or rng.random() < 0.6,  # so that the next node is next
             "parameters": {"proxy": proxy, "statusCode": 503, "body": FAULT_MARK + task},
         }
         if proxy == "web" and rng.random() < 0.25:
