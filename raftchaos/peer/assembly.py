@@ -246,10 +246,17 @@ class Assembly:
         """Let go of everything, in the reverse order. The proxy process ends too if it is said, or goes on relaying
         until the next start of this peer adopts it."""
         self.feed.close()
-        for step in (self.api.stop(), self.proxy.stop(shutdown=with_proxies), self.replica.close()):
-            with contextlib.suppress(TimeoutError):
+        steps = {
+            "API": self.api.stop(),
+            "proxy process": self.proxy.stop(shutdown=with_proxies),
+            "replica": self.replica.close(),
+        }
+        for part, step in steps.items():
+            try:
                 async with asyncio.timeout(limits.STOP_TIMEOUT):
                     await step
+            except TimeoutError:
+                LOGGER.warning("the %s has not ended within %g s; the peer ends without it", part, limits.STOP_TIMEOUT)
         self.proxies.close()
 
     @property
