@@ -51,6 +51,7 @@ class Machine:
         self.inject_fails = False
         self.undo_fails = False
         self.slowest_recovery = 0.5
+        self.slowest_undo = 0.0
         self.able_since = 0.0
         """Own time from which on, without a break, somebody could take things back here."""
         self._able = True
@@ -261,16 +262,16 @@ class Machine:
 
     def _tear(self, main: PeerProcess) -> None:
         """A process that is killed amid a write leaves a part of it."""
-        data = main.unwritten()
-        if data and self.chance.random() < 0.7:
-            with open(self.folder / "raft" / "log", "ab") as file:
-                file.write(data[: self.chance.randrange(len(data) + 1)])
         journal = self.folder / "undo" / "journal"
         before = journal.stat().st_size if journal.exists() else 0
         main.finish_threads()
         grown = (journal.stat().st_size if journal.exists() else 0) - before
         if before and grown > 0 and self.chance.random() < 0.5:
             os.truncate(journal, before + self.chance.randrange(grown))
+        data = main.unwritten()
+        if data and self.chance.random() < 0.7:
+            with open(self.folder / "raft" / "log", "ab") as file:
+                file.write(data[: self.chance.randrange(len(data) + 1)])
 
     # ---- what is done to it
 

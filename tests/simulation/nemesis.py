@@ -10,9 +10,9 @@ from tests.simulation.machine import Machine
 from tests.simulation.network import Weather
 from tests.simulation.workload import remove
 
-LONG = 0.07
+LONG = 0.15
 """Part of the trouble that is left alone so long that nodes fail of it."""
-NODE_FAILS = (5.3, 8.0)
+NODE_FAILS = (3.5, 8.0)
 
 Pairs = set[tuple[str, str]]
 
@@ -89,6 +89,10 @@ class Nemesis:
         deed()
 
     def _machine(self) -> Machine:
+        """Rather one that is under a fault: there is more to break."""
+        under = [name for name, machine in sorted(self._cluster.machines.items()) if machine.active()]
+        if under and self._chance.random() < 0.6:
+            return self._cluster.machines[self._chance.choice(under)]
         return self._cluster.machines[self._chance.choice(sorted(self._cluster.machines))]
 
     # ---- network
@@ -96,6 +100,11 @@ class Nemesis:
     def _partition(self) -> None:
         names = sorted(self._cluster.machines)
         self._chance.shuffle(names)
+        if self._chance.random() < 0.4:  # one alone
+            alone = self._machine().name
+            names = [alone, *(name for name in names if name != alone)]
+            self._cut("alone", names[:1], names[1:], apart(names[:1], names[1:]))
+            return
         split = self._chance.randint(1, len(names) - 1)
         one, other = names[:split], names[split:]
         kind = self._chance.choice(("halves", "halves", "one way", "bridge", "ring", "pair"))
@@ -110,6 +119,9 @@ class Nemesis:
             pairs = apart(one, other)
         if kind == "one way":
             pairs = {(a, b) for a, b in pairs if a in one}
+        self._cut(kind, one, other, pairs)
+
+    def _cut(self, kind: str, one: list[str], other: list[str], pairs: Pairs) -> None:
         self._world.note("sim", f"partition, {kind}: {','.join(one)} | {','.join(other)}")
         self._network.cut(pairs)
 

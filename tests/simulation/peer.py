@@ -22,6 +22,7 @@ from raftchaos.agent.membership import Membership
 from raftchaos.agent.registration import Registration
 from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.consensus.storage import DiskLog
+from raftchaos.consensus.synced import SyncedLog, _Append
 from raftchaos.core.commands import RegisterNode
 from raftchaos.core.interfaces import Entry
 from raftchaos.core.machine import ReplicatedState
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Machine
 
 CLUSTER = "simulated"
+STOPPED = "it was stopped"
 
 
 class WatchedState(ReplicatedState):
@@ -103,8 +105,11 @@ class PeerProcess:
             self.executor.close()
 
     def unwritten(self) -> bytes:
-        """What it had not handed to the kernel of its Raft log."""
+        """What was on its way into its Raft log: the kernel may have got a part of it."""
         log = self.replica.raft.log if self.started else None
+        if isinstance(log, SyncedLog):  # a thread writes one piece after the other; the next one waits in memory
+            job = log._job
+            return job.data if isinstance(job, _Append) and not job.complete else b""
         return b"".join(log._buffer) if isinstance(log, DiskLog) else b""
 
     def finish_threads(self) -> None:
@@ -258,9 +263,11 @@ class PeerProcess:
             await self.agent.stop()
             if self.replica.status().leader_ready:
                 await self.replica.transfer_leadership(timeout=limits.HAND_OVER)
-            await self.replica.close()
-            self.ending = "it was stopped"
+            self.ending = STOPPED
             self._life.cancel()
+            await asyncio.wait([self._life])
+            await self.replica.close()
+            self._gone()
 
         return self.run(leave())
 
@@ -279,9 +286,14 @@ class PeerProcess:
         machine.world.note(self.name, f"main has ended: {self.ending or 'without a reason'}")
         if self.ending.startswith("it was removed"):
             machine.removed = True
-        machine.world.at(0.0, self._gone)
+        if self.ending != STOPPED:
+            self._gone()
 
     def _gone(self) -> None:
+        if not self.dead:
+            self.machine.world.at(0.0, self._vanish)
+
+    def _vanish(self) -> None:
         if not self.dead:
             self.kill()
             self.machine.main_gone(self)

@@ -83,7 +83,7 @@ class ProcessLoop(asyncio.AbstractEventLoop):
         return self._offset + self._rate * self.world.now
 
     def _arm(self, delay: float) -> None:
-        due = self.world.now + max(delay, 0.0)
+        due = self.world.now + max(delay, TURN)  # time passes while anything is done
         if due < self._due and not self.dead:
             self._due = due
             self.world.at(due - self.world.now, self._turn, due)

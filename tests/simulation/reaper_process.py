@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.peer import PeerProcess
 
 LOCK_POLL = 0.01
+UNDO_POLL = 0.02
 
 
 class WatchedMain:
@@ -59,6 +60,7 @@ class ReaperProcess(Reaper):
         self._leaving = False
         self._main_fd = -1
         self._blocked_since: float | None = None
+        self._reap_at: float | None = None
         machine.world.at(machine.chance.uniform(0.01, 0.05), self._tick)
 
     @property
@@ -86,8 +88,24 @@ class ReaperProcess(Reaper):
             if self._leaving:
                 self.end()
                 return
-            pause = LOCK_POLL if self._blocked_since is not None else max(self._patience(), 0.002)
+            pause = max(self._patience(), 0.002)
+            if self._blocked_since is not None:
+                pause = LOCK_POLL
+            elif self._reap_at is not None:
+                pause = UNDO_POLL
         self.machine.world.at(pause * self.machine.chance.uniform(1.0, 1.2), self._tick)
+
+    def _reap(self, *, everything: bool) -> None:
+        """Undoing takes time: here all of it passes before the first step."""
+        now = self.machine.boot()
+        if self._reap_at is None:
+            busy = self._journal_open()
+            self._reap_at = now + (self.machine.chance.uniform(0.0, self.machine.slowest_undo) if busy else 0.0)
+        if now < self._reap_at:
+            self._retry_at = now
+            return
+        self._reap_at = None
+        super()._reap(everything=everything)
 
     def _take_lock(self) -> bool:
         if self._journal.try_lock():

@@ -57,6 +57,9 @@ class SeedRun:
             durability=self.durability,
             entries_before_snapshot=chance.choice((25, 60, 20_000)),
         )
+        for machine in self.cluster.machines.values():
+            machine.slowest_recovery = chance.choice((0.1, 0.5, 1.4))
+            machine.slowest_undo = chance.choice((0.0, 0.3, 1.3))
         self.workload = Workload(self.cluster, every=chance.choice((0.15, 0.3)), burden=chance.choice((0.02, 0.15)))
         self.patience = chance.choice((3.0, 3.0, 3.0, PEACE))
         """Tasks that have not ended so many seconds after everything was put right are cancelled, mostly: waiting for
@@ -136,11 +139,11 @@ class SeedRun:
         state = leader.state.state
         machines = [machine for machine in self.cluster.machines.values() if not machine.removed]
         for machine in machines:
-            if machine.main is None or not machine.main.started:
-                return f"{machine.name} does not run"
             node = state.nodes.get(machine.name)
             if machine.name in self.cluster.removed and node is None:
-                continue
+                return f"{machine.name} does not know that it was removed"
+            if machine.main is None or not machine.main.started:
+                return f"{machine.name} does not run"
             if node is None or node.status is not NodeStatus.ACTIVE or node.incarnation != machine.incarnation:
                 return f"{machine.name} is not active in the registry"
             if not machine.main.keeper.running():

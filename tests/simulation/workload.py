@@ -169,7 +169,7 @@ class Workload:
             name,
             "simulated",
             tuple(chance.sample(faults, chance.randint(1, len(faults)))),
-            duration_seconds=chance.choice((0.2, 0.6, 1.5, 4.0)),
+            duration_seconds=chance.choice((0.2, 0.6, 1.5, 4.0, 8.0)),
             delay_before_seconds=chance.choice((0.0, 0.0, 0.3)),
             continue_on_failure=chance.random() < 0.5,
             retries=chance.choice((0, 1, 2)),

@@ -13,6 +13,10 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+BUSY_EVENTS = 100_000
+BUSY_SECONDS = 1.0
+"""So many events in less than this: somebody turns in circles. Five peers under load make 3 000 a second."""
+
 
 class World:
     """One simulation. Times are seconds since it began."""
@@ -27,6 +31,7 @@ class World:
         self.events = 0
         self._queue: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._counter = 0
+        self._looked_at = 0.0
 
     def chance(self, name: str) -> random.Random:
         """A source of chance of its own, so that one part's draws do not shift another's."""
@@ -47,9 +52,16 @@ class World:
                 return condition is not None and condition()
             self.now, _, action, arguments = heapq.heappop(self._queue)
             self.events += 1
+            if self.events % BUSY_EVENTS == 0:
+                self._look_for_a_livelock()
             self.stir(struct.pack("<d", self.now))
             action(*arguments)
         return False
+
+    def _look_for_a_livelock(self) -> None:
+        if self.now - self._looked_at < BUSY_SECONDS:
+            self.violated("LIVELOCK", f"{BUSY_EVENTS} events in {self.now - self._looked_at:.4f} s")
+        self._looked_at = self.now
 
     def stir(self, data: bytes | memoryview) -> None:
         """Let the digest depend on these bytes."""
