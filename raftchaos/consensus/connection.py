@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
         """Close at once what may not even stand yet.
 
         An attempt that is given up at the very moment at which the connection stands is closed by uvloop, which never
-        says that it is lost; so that is said here.
+        says that it is lost; so that is said here, or the other side would count as connected for ever.
         """
         self.abort()
         if not self.gone.is_set():

@@ -181,19 +181,20 @@ class TcpTransport(PeerTransport):
     async def _attempt(self, node: PeerNode) -> None:
         loop = asyncio.get_running_loop()
         tls = self._client_tls
-        made = Connection(self, node)
+        made, stands = Connection(self, node), False
         try:
             host, port = split_address(node.address)
             async with asyncio.timeout(ATTEMPT_TLS if tls else ATTEMPT):
                 await loop.create_connection(
                     lambda: made, host, port, ssl=tls, server_hostname=node.name if tls else None
                 )
+            stands = True
             async with asyncio.timeout(ATTEMPT_TLS):
                 await made.settled.wait()
         except (OSError, TimeoutError, UsageError):
             pass  # it is tried again; `refused_by` and the list of connected peers tell the user
         finally:
-            if not made.greeted:
+            if not (stands and made.greeted):  # a late answer may be read before the time is up, and yet be too late
                 made.give_up()
 
     # ---- what connections report

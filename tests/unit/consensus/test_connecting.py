@@ -16,17 +16,25 @@ from raftchaos.consensus.transport import TcpTransport
 from raftchaos.launch import free_port
 
 
-async def given_up_as_it_connects() -> None:
-    """Give an attempt up in the turn of the loop in which its connection stands, then close everything."""
+async def given_up_as_it_connects(greeted: bool) -> None:
+    """Give an attempt up in the turn of the loop in which its connection stands, then close everything.
+
+    A busy loop reads what the other side has said in that same turn.
+    """
     port = free_port()
     listening = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
     me = Identity("test-cluster", "b", "directory-of-b", 1, f"127.0.0.1:{free_port()}")
     transport = TcpTransport(me, listen=me.address, silence=1.0, rng=random.Random(1))
+    transport.leaderless = lambda: True
+    other = Identity("test-cluster", "a", "directory-of-a", 1, f"127.0.0.1:{port}")
     attempt = asyncio.create_task(transport._attempt(PeerNode("a", f"127.0.0.1:{port}")))
     opened, stood = transport.opened, asyncio.Event()
 
     def stands(connection: Connection) -> None:
         opened(connection)
+        if greeted:
+            connection.data_received(other.hello("b"))
+            assert connection.greeted
         stood.set()
         attempt.cancel()
 
@@ -35,6 +43,7 @@ async def given_up_as_it_connects() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await attempt
         assert stood.is_set()
+        assert not transport._connections, "whom it is not connected to it tries again"
         async with asyncio.timeout(5):
             await transport.close()
     finally:
@@ -42,7 +51,8 @@ async def given_up_as_it_connects() -> None:
         await listening.wait_closed()
 
 
+@pytest.mark.parametrize("greeted", [False, True])
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_an_attempt_that_is_given_up_as_it_connects_does_not_hold_up_the_end(loop: object) -> None:
+def test_an_attempt_that_is_given_up_as_it_connects_leaves_nothing(loop: object, greeted: bool) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]
-        runner.run(given_up_as_it_connects())
+        runner.run(given_up_as_it_connects(greeted))
