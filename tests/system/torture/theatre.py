@@ -88,7 +88,11 @@ class Theatre:
         if not machine.running:
             return f"{machine.name} has ended"
         answer = self.ask(machine, "GET", "/status")
-        return "" if answer.body.get("ready") else f"{machine.name}: {answer.body.get('reasons', answer.problem)}"
+        if not answer.body.get("ready"):
+            return f"{machine.name}: {answer.body.get('reasons', answer.problem)}"
+        quorum = answer.body["quorum"]
+        missing = set(quorum["voters"]) - set(quorum["reachable"])
+        return f"{machine.name} is not connected to {sorted(missing)}" if missing else ""
 
     def all_ready(self) -> str:
         """What is missing to all peers being ready and all nodes being active."""
