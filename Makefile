@@ -36,6 +36,7 @@ test-system: $(READY)
 	$(PYTEST) -v -p no:cacheprovider --ignore tests/system/torture tests/system
 
 soak: $(READY)
+	$(BIN)/python -m tests.simulation --seeds 10000 --seconds 12
 	RAFTCHAOS_SOAK=1 $(PYTEST) -v -p no:cacheprovider --timeout 3600 tests/system
 
 # Needs root: it makes network namespaces. A seed of chance is printed and can be repeated with SEED=n.

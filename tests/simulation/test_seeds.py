@@ -1,4 +1,4 @@
-"""Two hundred clusters in trouble. A failing seed is its own reproduction: `make simulate SEED=n SECONDS=12`."""
+"""Two hundred clusters in trouble. A failing seed is its own reproduction: `make simulate SEED=n SECONDS=10`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.simulation.seeds import run_seed
 
 SEEDS = 200
 BATCH = 10
-SECONDS = 12.0
+SECONDS = 10.0
 ROOT = Path(__file__).parents[2]
 
 
