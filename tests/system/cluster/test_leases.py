@@ -96,7 +96,7 @@ def test_a_killed_proxy_process_keeps_its_port_and_its_fault(cluster: Cluster, s
 def test_a_killed_reaper_is_replaced(cluster: Cluster, shop: Shop) -> None:
     shop.start(1)
     peer = cluster["node-1"]
-    reapers = lambda: [c for c in peer.children() if "raftchaos.faults.reaper" in " ".join(c.cmdline())]  # noqa: E731
+    reapers = lambda: [c for c in peer.children() if "raftchaos.faults.reaper" in c.cmdline()]  # noqa: E731
     old = wait_until(reapers, 10, "a reaper runs")[0]
     old.kill()
     wait_until(lambda: [c for c in reapers() if c.pid != old.pid], 10, "another reaper runs")
