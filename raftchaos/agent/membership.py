@@ -9,6 +9,7 @@ before a join that is under way, as that one may wait for a peer that never come
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -141,6 +142,7 @@ class Membership:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve())
             group.create_task(self._let_in())
+            group.create_task(self._finish_removals())
 
     async def _serve(self) -> None:
         while True:
@@ -203,6 +205,24 @@ class Membership:
             self._joining.pop(name, None)
             if name in self._log.status().quorum.voters:
                 await self._log.remove_voter(name, timeout=limits.MEMBERSHIP_TIMEOUT)
+
+    async def _finish_removals(self) -> None:
+        """A voter that the registry does not know was being removed when its leader, and whoever asked for it, were
+        lost: it would go on counting for majorities where nobody sees it. A newcomer is in the registry first, a
+        founder registers as soon as it leads.
+        """
+        loop = asyncio.get_running_loop()
+        since: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(limits.MEMBERSHIP_RETRY)
+            status, nodes = self._log.status(), self._state().nodes
+            unknown = [name for name in status.quorum.voters if name not in nodes] if status.leader_ready else []
+            since = {name: since.get(name, loop.time()) for name in unknown}
+            for name in unknown:
+                if loop.time() - since[name] >= limits.REMOVAL_LEFT and len(status.quorum.voters) > 1:
+                    LOGGER.warning("%s is no node any more and still votes: its removal is finished", name)
+                    with contextlib.suppress(RaftchaosError):  # it is tried again at the next look
+                        await self._remove(name)
 
     async def _propose(self, command: Command) -> None:
         raise_for_result((await self._log.propose(self._request_ids.next(), encode(command))).result)

@@ -49,8 +49,9 @@ class TcpTransport(PeerTransport):
         self.refused_by: dict[str, str] = {}
         """Why each peer declined this one's last attempt; emptied when it connects."""
         self.leaderless: Callable[[], bool] = lambda: False
-        """Says whether this peer knows no leader. Then it may lag so far that it does not know a member of today, whom
-        it has to hear all the same: that one may need its vote, or be the leader.
+        """Says whether this peer knows no leader. Then it may lag so far that it does not know a member of today, or
+        only one that had its name before, whom it has to hear all the same: that one may need its vote, or be the
+        leader.
         """
         self.failed: Callable[[BaseException], None] | None = None
         """Called when a message could not be handled for a reason that lies in this replica."""
@@ -246,8 +247,11 @@ class TcpTransport(PeerTransport):
             return PeerNode(speaker.name, speaker.address)
         if connection.node is not None and connection.node.name != speaker.name:
             raise Refusal(f"expected {connection.node.name}, {speaker.name} answered")
-        if self._directories.setdefault(speaker.name, speaker.directory_id) != speaker.directory_id:
+        known = self._directories.get(speaker.name, speaker.directory_id)
+        if known != speaker.directory_id and not self.leaderless():
             raise Refusal(f"the name {speaker.name} belongs to another data directory; remove the old peer first")
+        # A peer without a leader may lag behind a removal and a join under the same name, and the newcomer may lead.
+        self._directories[speaker.name] = speaker.directory_id
         if connection.node is None and node.address != speaker.address:
             node.address = speaker.address
         return node

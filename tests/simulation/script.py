@@ -9,10 +9,11 @@ output as it is now.
     cancel t1 · pause t1 · resume-task t1 · halt h1 at=n2 · resume · drain n2 · undrain n2 · remove n3 · read n2
     partition n1 | n2 n3 · one-way n1 > n2 n3 · heal
     kill n2 main|proxy|reaper|all … · restart n2 · stop n2 · freeze n2 · thaw n2 · suspend n2 · wake n2
+    lead n2                                  the leader hands over to n2
     freeze-proxy n2 · thaw-proxy n2 · power-cut n2 · join n2 (after its removal, without its data)
     fail-undo n2 · mend-undo n2 · fail-inject n2 · mend-inject n2
     trap n2 inject kill                      at the next injection there main is killed (or: freeze)
-    advance 5s · until task t1 ended · until fault t1 · until leader · until node n2 failed
+    advance 5s · until task t1 ended · until fault t1 · until leader [n2] · until node n2 failed
     expect task t1 completed passed · expect faults none · expect node n2 failed · expect halted|running
     show task t1 · show nodes · show faults
 

@@ -152,6 +152,9 @@ class Actions:
 
     # ---- trouble
 
+    def _lead(self, rest: str) -> None:
+        self.hand_over(rest)
+
     def _partition(self, rest: str) -> None:
         sides = [[self.machine(name).name for name in side.split()] for side in rest.split("|")]
         self._cluster.network.cut(apart(*sides))

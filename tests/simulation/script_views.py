@@ -24,6 +24,8 @@ class Views:
         match text.split():
             case ["leader"]:
                 return lambda: self._cluster.leader() is not None
+            case ["leader", name]:
+                return lambda: (leader := self._cluster.leader()) is not None and leader.name == name
             case ["fault", task]:
                 return lambda: any(f" {task}" in line for line in self._faults())
             case ["faults", "none"]:

@@ -10,7 +10,7 @@ import pytest
 
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.agent.membership import Membership
-from raftchaos.core.commands import RegisterNode, encode
+from raftchaos.core.commands import RegisterNode, RemoveNode, encode
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest
 from raftchaos.errors import Conflict, NotFound, Refused, UsageError
@@ -120,6 +120,20 @@ def test_a_removal_goes_on_under_the_next_leader() -> None:
         members.cluster.logs["a"].remove_voter = deposed  # type: ignore[method-assign]
         await members.of["a"].remove("c", timeout=10)
         assert (members.nodes("b"), members.voters) == (["a", "b"], ["a", "b"])
+
+    play(scenario)
+
+
+def test_a_removal_that_nobody_asks_for_any_more_is_finished_by_the_leader() -> None:
+    """Else a voter would go on counting that no list of nodes shows: its leader and who asked for it are both lost."""
+
+    async def scenario(members: Members) -> None:
+        await members.cluster.logs["a"].propose("half-a-removal", encode(RemoveNode("c")))
+        await until(lambda: members.nodes("b") == ["a", "b"])
+        await asyncio.sleep(5)
+        assert members.voters == ["a", "b", "c"]
+        members.cluster.elect("b")
+        await until(lambda: members.voters == ["a", "b"], 60)
 
     play(scenario)
 
