@@ -11,7 +11,7 @@ help:
 	@echo "make demo         three peers, a shop, an experiment, a killed leader: the whole thing in under a minute"
 	@echo "make test         unit tests, simulation and one smoke test of real peers (under five minutes)"
 	@echo "make simulate     whole clusters on virtual time: SEEDS=1000 of them, or SEED=17 once more with its trace"
-	@echo "make test-system  real processes, kills, pauses (under 45 minutes)"
+	@echo "make test-system  real processes, kills, pauses, and two minutes of torture (under 45 minutes)"
 	@echo "make lint         ruff, mypy and the directions of the imports"
 	@echo "make mutants      each protecting mechanism switched off, and which test notices"
 	@echo "make bench        the figures of docs/performance.md"
@@ -29,11 +29,10 @@ demo: $(READY)
 	$(BIN)/raftchaos demo
 
 test: $(READY)
-	$(PYTEST) -q -n 2 --dist loadfile tests/unit tests/system/cluster/test_smoke.py
+	$(PYTEST) -q -n 2 --dist worksteal tests/unit tests/simulation tests/system/cluster/test_smoke.py
 
-# The torture and the simulation have targets of their own.
 test-system: $(READY)
-	$(PYTEST) -v -p no:cacheprovider --ignore tests/system/torture tests/system
+	$(PYTEST) -v -p no:cacheprovider tests/system
 
 soak: $(READY)
 	$(BIN)/python -m tests.simulation --seeds 10000 --seconds 12
