@@ -1,18 +1,19 @@
-"""`raftchaos fault`: tells which faults there are and what they take."""
+"""`raftchaos fault`: tells which faults there are, and takes back by hand what a peer left on."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from raftchaos.cli.options import output_option
-from raftchaos.errors import NotFound
+from raftchaos.errors import NotFound, RecoveryFailed, UsageError
 
 
 @click.group("fault")
 def command() -> None:
-    """Tell which faults there are and what they take."""
+    """Tell which faults there are; take back by hand what a peer left on."""
 
 
 @command.command("types")
@@ -39,6 +40,42 @@ def types(name: str | None, output: str) -> None:
         hint = f"did you mean {near}?" if near else f"there are {', '.join(FAULTS)}"
         raise NotFound(f"there is no fault {name!r}", hint=hint)
     _show(name, output)
+
+
+@command.command("recover")
+@click.option("--all", "everything", is_flag=True, help="Take back every fault of this data directory's peer.")
+@click.option("--data-dir", metavar="DIR", type=click.Path(path_type=Path), help="Data directory of the peer; "
+              "default: as of `raftchaos peer`.")  # fmt: skip
+@output_option
+def recover(everything: bool, data_dir: Path | None, output: str) -> None:
+    """Take back every fault that a peer of this machine left on.
+
+    Needs no cluster and no peer: it carries out the undo journal in the data directory, as the reaper and the next
+    start of the peer would. Safe to repeat. The runs of a peer that is up end as interrupted.
+
+    \b
+    Example:
+      raftchaos fault recover --all --data-dir /var/lib/raftchaos
+    """
+    from raftchaos.cli.output import plain, show
+    from raftchaos.config import default_data_dir, default_name
+    from raftchaos.faults.by_hand import recover_all
+
+    if not everything:
+        raise UsageError(
+            "found nothing to recover", hint="say --all; one task's faults end with `raftchaos task cancel ID`"
+        )
+    folder = (data_dir or default_data_dir(default_name())).expanduser().absolute()
+    done = recover_all(folder)
+    told = {"dataDir": str(folder), "undone": list(done.undone), "left": done.left}
+    if done.left:
+        reasons = "".join(f"\n  {run}: {problem}" for run, problem in done.left.items())
+        raise RecoveryFailed(
+            f"{len(done.left)} of {len(done.undone) + len(done.left)} runs could not be taken back:{reasons}",
+            hint="mend what is named there and run the command again",
+            details=told,
+        )
+    show(output, told, *([f"{plain(run)} is off" for run in done.undone] or ["no fault was on"]))
 
 
 def _list(output: str) -> None:

@@ -143,7 +143,7 @@ class RecoveryFailed(RaftchaosError):
     """A fault could not be taken back."""
 
     spec = ErrorSpec(
-        "recovery-failed", 500, 6, False, "look at the named target; `raftchaos fault recover` tries again"
+        "recovery-failed", 500, 6, False, "look at the named target; `raftchaos fault recover --all` tries again"
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from raftchaos.agent.proxies import NodeProxies, split_address
 from raftchaos.clock import SystemClock
+from raftchaos.faults.by_hand import Recovered, recover_all
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.faults.undo_plan import Undoer
@@ -121,3 +122,12 @@ async def test_an_undo_plan_takes_it_back_without_main(stage: Stage, fault: str,
     assert not bitten(fault, await stage.get())
     assert stage.executor.undone()[RUN][0]["touched"] >= 1
     assert (await stage.executor.recover(RUN)).effects[0]["touched"] >= 1
+
+
+async def test_what_is_on_is_taken_back_by_hand(stage: Stage) -> None:
+    await stage.start("http_error", statusCode=503)
+    assert (await stage.get())[0] == "503"
+    assert await asyncio.to_thread(recover_all, stage.data_dir) == Recovered((RUN,), {})
+    assert (await stage.get())[0] == "200"
+    assert stage.executor.undone()[RUN][0]["touched"] >= 1  # main notices
+    assert await asyncio.to_thread(recover_all, stage.data_dir) == Recovered((), {})
