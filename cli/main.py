@@ -6,6 +6,7 @@ Commands are loaded when they are used, so that `raftchaos --help` imports nothi
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import io
 import itertools
@@ -116,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     """The exit code of a command. Raises RaftchaosError."""
+    from raftchaos.cli.output import OutputFailed
+
     try:
         code = cli.main(args, prog_name="raftchaos", standalone_mode=False)
         if sys.stdout is not None:
@@ -129,6 +132,10 @@ def _run(args: list[str]) -> int:
         raise usage_error(error) from None
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except OSError as error:  # click writes its help by itself
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        raise OutputFailed(f"the answer could not be written to stdout: {error.strerror}") from error
     return code if isinstance(code, int) else 0
 
 

@@ -98,7 +98,18 @@ def _parse(data: bytes) -> Any:
         raise UsageError(f"found a body that is no JSON: {error}"[:200]) from None
     if _deeper_than(body, BODY_DEPTH):
         raise UsageError(f"found JSON that nests deeper than {BODY_DEPTH} levels")
+    if b"\\u" in data and not _is_text(body):
+        raise UsageError("found half a surrogate pair in the body, which is no text", hint="send whole characters")
     return body
+
+
+def _is_text(body: Any) -> bool:
+    """Whether all texts in the data can be written as UTF-8; an escape of JSON can say half a character."""
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _no_number(word: str) -> NoReturn:

@@ -75,7 +75,13 @@ def admit(state: ClusterState, task_id: str, orchestration: ResolvedOrchestratio
     targets = targeting.choose(state.nodes, orchestration)
     problems = _unavailable(targets)
     if not targets.names and not problems and orchestration.on_no_targets is OnNoTargets.FAIL:
-        problems.append(answers.refuse(answers.REFUSED, f"no node matches: {_rule_text(orchestration)}"))
+        problems.append(
+            answers.refuse(
+                answers.REFUSED,
+                f"no node matches: {_rule_text(orchestration)}",
+                hint="`raftchaos node list` shows the nodes, their status and their labels; correct targetNodes",
+            )
+        )
     names, incapable = _capable(state.nodes, targets.names, orchestration)
     problems += incapable
     active = len(targeting.available(state.nodes))

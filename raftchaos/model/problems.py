@@ -91,6 +91,8 @@ class Problems:
         # A file of nothing but typos must not take seconds to refuse; nobody reads that many suggestions.
         few = len(self.found) < 4 * limits.PROBLEMS_SHOWN
         suggestion = nearest(word, known) if word and few else None
+        if suggestion == expected:
+            suggestion = None  # it says so already
         where = origin.line(path)
         problem = Problem(
             _printable(origin.file), _printable(path_text(path)), where, _printable(found), expected, suggestion

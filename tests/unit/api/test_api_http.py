@@ -119,6 +119,18 @@ async def test_a_document_that_is_too_large_is_refused(http: aiohttp.ClientSessi
         assert "262,144" in (await problem(response, 422, "invalid-document"))["detail"]
 
 
+@pytest.mark.parametrize("path", ["halt", "tasks/x/cancel", "tasks", "proxies"])
+async def test_half_a_character_is_no_text(http: aiohttp.ClientSession, served: Served, path: str) -> None:
+    body = b'{"reason": "\\ud800", "document": {"\\udfff": 1}, "id": "x", "name": "a", "listen": "b", "upstream": "c"}'
+    async with http.post(f"{API}/{path}", data=body, headers={"Content-Type": "application/json"}) as response:
+        assert "surrogate" in (await problem(response, 400, "usage"))["detail"]
+    assert not served.peers[0].halts_held
+    async with http.post(
+        f"{API}/halt", data=b'{"reason": "\\ud83d\\ude00"}', headers={"Content-Type": "application/json"}
+    ) as response:
+        assert response.status < 300
+
+
 async def test_a_body_must_say_that_it_is_json(http: aiohttp.ClientSession, served: Served) -> None:
     async with http.post(f"{API}/halt", data=b'{"reason": "x"}', headers={"Content-Type": "text/plain"}) as response:
         await problem(response, 400, "usage")

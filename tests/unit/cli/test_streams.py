@@ -36,6 +36,7 @@ def run(shell: str, **environment: str) -> subprocess.CompletedProcess[str]:
     [
         ("raftchaos fault types >&-", 5, "stdout is closed"),
         ("raftchaos fault types -o json >&-", 5, "stdout is closed"),
+        ("raftchaos --help > /dev/full", 5, "No space left on device"),
         ("raftchaos fault types > /dev/full", 5, "No space left on device"),
         ("raftchaos validate nothing.yaml -o json > /dev/full", 5, "No space left on device"),
         ("raftchaos validate - <&-", 2, "standard input is closed"),

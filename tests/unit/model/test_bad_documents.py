@@ -46,7 +46,7 @@ CASES: list[tuple[str, str | bytes, str, int, str, str | None]] = [
     ("a list", "- a\n- b", "(document)", 1, "a list of 2", None),
     ("no kind", "apiVersion: raftchaos.io/v1", "kind", 1, "nothing", None),
     ("unknown kind", "apiVersion: raftchaos.io/v1\nkind: ChaosOrchestraton", "kind", 2, "the text", "ChaosOrchestration"),
-    ("unknown version", HEAD.replace("v1", "v2") + STEP, "apiVersion", 1, "raftchaos.io/v1", "raftchaos.io/v1"),
+    ("unknown version", HEAD.replace("v1", "v2") + STEP, "apiVersion", 1, "raftchaos.io/v1", None),
     ("name not a label", HEAD.replace("test", "Te st") + STEP, "metadata.name", 3, "lower-case letters", None),
     ("long name", HEAD.replace("test", "x" * 64) + STEP, "metadata.name", 3, "at most 63", None),
     ("name a number", HEAD.replace("test", "5") + STEP, "metadata.name", 3, "text", None),
