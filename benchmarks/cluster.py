@@ -1,72 +1,98 @@
-"""Figures of a cluster of three real peers on loopback: commits through the API, idle CPU, memory, start of the CLI.
+"""Figures of a cluster of three real peers on loopback, with a three-member etcd beside it where that is installed.
 
-    python benchmarks/cluster.py        prints JSON
+    python benchmarks/cluster.py [--rounds 3] [--seconds 4]
 
-A write is `POST /api/v1/nodes/NAME/undrain` of a node that is not drained: one command through the Raft log, applied on
-the peer that was asked before it is answered. So the times hold HTTP, msgpack, the log and `apply`.
+Commits, in turns, at 1 and 64 in flight: `POST /api/v1/nodes/NAME/undrain` at the leader, one command through the Raft
+log that is applied before it is answered; the log alone, without HTTP; and a put to etcd's leader by gRPC, which is its
+own protocol, and by its JSON gateway. etcd always syncs: *disk* has its data on the disk that ours is on, *process* on
+tmpfs, where a sync costs nothing. Then CPU and memory at rest, and the start of the command line.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import json
+import contextlib
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.consensus import ask, replicas
+from benchmarks.etcd import Etcd, etcd, found
+from benchmarks.load import Target, cpu, load
+from benchmarks.report import cell, machine, show, spread, table
+from raftchaos.consensus.config import DISK, PROCESS, Durability
 from tests.system.harness import Cluster, PeerProcess
 
-SECONDS = 5.0
+TMPFS = Path("/dev/shm")
 IDLE_SECONDS = 20.0
+FLIGHTS = (1, 64)
+Rounds = dict[str, list[dict[str, float]]]
 
 
-def quantiles(values: list[float]) -> dict[str, float]:
-    """p50 and p99 in milliseconds."""
-    ordered = sorted(values)
-    return {
-        "p50_ms": round(statistics.median(ordered) * 1e3, 3),
-        "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
-    }
+def processes(cluster: Cluster) -> list[psutil.Process]:
+    """The main processes of all peers."""
+    return [psutil.Process(peer.pid) for peer in cluster.running()]
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where a committed write is asked for, and with what."""
-
-    url: str
-    body: dict[str, Any]
+def through_the_api(peer: PeerProcess) -> Target:
+    """A committed write."""
+    return Target(f"http://127.0.0.1:{peer.api}/api/v1/nodes/node-1/undrain", b"{}")
 
 
-async def commits(target: Target, flight: int) -> dict[str, float]:
-    """Writes with `flight` of them under way at any time, for SECONDS."""
-    times: list[float] = []
-    failed = 0
-    end = time.perf_counter() + SECONDS
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+def lone(durability: Durability, options: argparse.Namespace) -> Rounds:
+    """The log alone."""
 
-        async def one_after_the_other() -> None:
-            nonlocal failed
-            while time.perf_counter() < end:
-                began = time.perf_counter()
-                async with session.post(target.url, json=target.body) as answer:
-                    await answer.read()
-                    failed += answer.status != 200
-                times.append(time.perf_counter() - began)
+    async def measure() -> Rounds:
+        async with replicas(durability) as children:
+            result: Rounds = {}
+            for flight in FLIGHTS:
+                for _ in range(options.rounds):
+                    before = cpu(every := [psutil.Process(child.pid) for child in children.values()])
+                    figures = await ask(children["a"], do="write", flight=flight, seconds=options.seconds)
+                    figures["server_cores"] = round((cpu(every) - before) / options.seconds, 2)
+                    result.setdefault(f"raftchaos, the log alone, {flight}", []).append(figures)
+            return result
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(flight):
-                group.create_task(one_after_the_other())
-    return {"per_second": round(len(times) / SECONDS, 1), **quantiles(times), "failed": failed}
+    return asyncio.run(measure())
+
+
+def checked(etcd_: Etcd, target: Target, flight: int, seconds: int) -> dict[str, float]:
+    """A load on etcd. Raises SystemExit if it has not written what it answered: gRPC tells errors as HTTP 200."""
+    before = etcd_.written()
+    figures = load(target, flight, seconds, etcd_.processes)
+    if etcd_.written() - before < figures["per_second"] * seconds:
+        raise SystemExit(f"etcd answered {figures['per_second'] * seconds} puts and did not write them all")
+    return figures
+
+
+def commits(durability: Durability, options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Everybody in turns."""
+    folder = None if durability == DISK else TMPFS
+    result: Rounds = {}
+    with contextlib.ExitStack() as stack:
+        roots = [Path(stack.enter_context(tempfile.TemporaryDirectory(dir=each))) for each in (None, folder)]
+        cluster = Cluster(roots[0], ("--durability", durability))
+        stack.callback(cluster.end)
+        cluster.start(3)
+        ours, beside = through_the_api(cluster.leader()), stack.enter_context(etcd(roots[1])) if found() else None
+        for flight in FLIGHTS:
+            for _ in range(options.rounds):
+                figures = load(ours, flight, options.seconds, processes(cluster))
+                result.setdefault(f"raftchaos, HTTP API, {flight}", []).append(figures)
+                for name in ("grpc", "gateway") if beside is not None else ():
+                    figures = checked(beside, getattr(beside, name), flight, options.seconds)
+                    result.setdefault(f"etcd, {name}, {flight}", []).append(figures)
+    result |= lone(durability, options)
+    return {name: spread(rounds) for name, rounds in result.items()}
 
 
 def usage(peer: PeerProcess) -> dict[str, dict[str, float]]:
@@ -113,22 +139,28 @@ def help_seconds() -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure everything and print it as JSON."""
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4, help="how long each load lasts")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"machine": machine()}
+    for durability in (DISK, PROCESS):
+        result[durability] = commits(durability, options)
     with tempfile.TemporaryDirectory() as root:
         cluster = Cluster(Path(root))
         try:
-            cluster.start(3)
-            leader = cluster.leader()
-            follower = next(peer for peer in cluster.running() if peer is not leader)
-            result = {"idle": idle(cluster)}
-            for name, peer in (("leader", leader), ("follower", follower)):
-                target = Target(f"http://127.0.0.1:{peer.api}/api/v1/nodes/node-1/undrain", {})
-                for flight in (1, 64):
-                    result[f"{name}, {flight} in flight"] = asyncio.run(commits(target, flight))
-            result["cli"] = help_seconds()
+            result["idle"] = idle(cluster.start(3))
         finally:
             cluster.end()
-    print(json.dumps(result, indent=2))
+    result |= {"cli": help_seconds(), "after": machine()}
+    columns = ("per_second", "p50_ms", "p99_ms", "server_cores", "client_cores")
+    rows = [
+        (durability, name, *(cell(each[column]) if column in each else "" for column in columns))
+        for durability in (DISK, PROCESS)
+        for name, each in result[durability].items()
+    ]
+    show(result, table(("durability", "who, in flight", *columns), rows))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ def spread(rounds: Sequence[dict[str, float]]) -> dict[str, list[float]]:
     }
 
 
+def cell(values: Sequence[float]) -> str:
+    """The median of a spread, and what it lies between."""
+    least, median, most = values
+    return f"{median:g} ({least:g}–{most:g})"
+
+
 def machine() -> dict[str, Any]:
     """Cores, and the processes that wanted one in the last minute, these benchmarks included."""
     return {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
@@ -42,4 +48,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def show(result: dict[str, Any], text: str) -> None:
     """Print the table for people, then everything as JSON."""
-    print(f"{text}\n\n{json.dumps(result, indent=2)}")
+    print(f"{text}\n\n{json.dumps(result)}")
