@@ -75,7 +75,7 @@ def memory() -> int:
 async def load(operation: Any, flight: int, seconds: float) -> dict[str, float]:
     """`flight` callers, each asking again as soon as it is answered."""
     times: list[float] = []
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), usage()
 
     async def one(number: int) -> None:
         count = 0
@@ -85,7 +85,12 @@ async def load(operation: Any, flight: int, seconds: float) -> dict[str, float]:
             times.append(time.perf_counter() - at)
 
     await asyncio.gather(*(one(number) for number in range(flight)))
-    return {"per_second": round(len(times) / (time.perf_counter() - began)), **quantiles(times)}
+    passed, cpu = time.perf_counter() - began, usage() - cpu
+    return {
+        "per_second": round(len(times) / passed),
+        **quantiles(times),
+        "cpu_us": round(cpu / len(times) * 1e6, 1),  # of this process, for each operation
+    }
 
 
 async def serve(name: str, directory: Path, addresses: dict[str, str], durability: Durability) -> None:
@@ -250,11 +255,11 @@ def main() -> None:
         result[durability] = uvloop.run(exercise(durability, options.seconds, options.rounds))
     result["diverged"] = [uvloop.run(diverged(options.diverged)) for _ in range(options.rounds)]
     rows = [
-        (durability, name, *(cell(figures[column]) for column in ("per_second", "p50_ms", "p99_ms")))
+        (durability, name, *(cell(figures[column]) for column in ("per_second", "p50_ms", "p99_ms", "cpu_us")))
         for durability in wanted
         for name, figures in result[durability]["load"].items()
     ]
-    show(result, table(("durability", "load", "a second", "p50 ms", "p99 ms"), rows))
+    show(result, table(("durability", "load", "a second", "p50 ms", "p99 ms", "CPU µs of the asked"), rows))
 
 
 if __name__ == "__main__":
