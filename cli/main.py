@@ -26,7 +26,7 @@ OUTPUT_CLOSED = 141  # 128 + SIGPIPE: the reader of our output has gone
 COMMANDS: dict[str, str] = {
     "peer": "Run a peer of the cluster on this machine.",
     "status": "Show the leader, the quorum, the nodes and what is halted.",
-    "node": "List, show, drain and remove nodes; go on without a majority.",
+    "node": "List, show, drain, promote and remove nodes; go on without a majority.",
     "task": "List, show, watch, cancel, pause and resume tasks.",
     "run": "Submit the orchestrations of files to the cluster.",
     "validate": "Check files without a cluster.",

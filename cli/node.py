@@ -12,7 +12,7 @@ NAME = click.argument("name", metavar="NAME")
 
 @click.group("node")
 def command() -> None:
-    """List, show, drain and remove nodes; go on without a majority."""
+    """List, show, drain, promote and remove nodes; go on without a majority."""
 
 
 command.add_command(survivor.command)
@@ -70,6 +70,21 @@ def drain(name: str, undo: bool, peers: str, output: str) -> None:
 
     node = ask(peers, lambda client: client.undrain(name) if undo else client.drain(name))
     show(output, node, f"{plain(name)} is given {'runs again' if undo else 'no new runs'}")
+
+
+@command.command("promote")
+@NAME
+@client_options
+def promote(name: str, peers: str, output: str) -> None:
+    """Let the observer NAME vote. Refused if seven peers vote already.
+
+    \b
+    Example:
+      raftchaos node promote node-8
+    """
+    from raftchaos.cli.output import plain, show
+
+    show(output, ask(peers, lambda client: client.promote(name)), f"{plain(name)} votes")
 
 
 @command.command("remove")

@@ -17,13 +17,14 @@ def nodes_table(nodes: Sequence[dict[str, Any]]) -> Table:
         "node", "status", "part", "API", "labels", "proxies", "live runs", right=["live runs"], firm=["node", "API"]
     )
     for node in nodes:
-        part = "leader" if node["leader"] else "voter" if node["voter"] else "-"
+        part = "leader" if node["leader"] else node.get("role") or ("voter" if node["voter"] else "-")
+        behind = f" ({node['behind']} entries behind)" if node.get("behind") else ""
         status = word(node["status"]) + (f", {word('drained')}" if node["drained"] else "")
         labels = ", ".join(f"{key}={value}" for key, value in sorted(node["labels"].items()))
         rows.add_row(
             plain(node["name"]),
             status + (f" ({plain('; '.join(node['reasons']))})" if node["reasons"] else ""),
-            word(part),
+            word(part) + behind,
             plain(node["apiAddress"]),
             plain(labels),
             plain(", ".join(node["proxies"])),

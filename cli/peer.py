@@ -18,6 +18,8 @@ from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, DURABILITIES, 
               "name under ~/.local/state/raftchaos.")  # fmt: skip
 @click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label that experiments can select; repeatable.")
 @click.option("--join", metavar="HOST:PORT", help="API address of any live peer of the cluster to join.")
+@click.option("--observer", is_flag=True, default=None, help="Join without a vote; so does by itself whoever comes "
+              "when seven vote.")  # fmt: skip
 @click.option("--insecure", is_flag=True, default=None, help="Allow addresses that are not loopback, without TLS.")
 @click.option("--durability", type=click.Choice(DURABILITIES), help="What an answered write survives: the death of "
               "every process (default), or a power cut of every machine (disk: writes wait for a sync).")  # fmt: skip
@@ -28,7 +30,8 @@ def command(config: Path | None, **flags: object) -> int:
     """Run a peer until it is told to end (Ctrl-C, SIGTERM).
 
     The first peer founds a cluster; others join it. A peer that has been a member finds its cluster by its data
-    directory, and --join is then ignored.
+    directory, and --join and --observer are then ignored. An observer is given runs and serves users as any other
+    peer; `raftchaos node promote` lets it vote.
 
     \b
     Example, three peers on one machine:

@@ -46,6 +46,8 @@ def _summary(status: dict[str, Any]) -> list[Any]:
     rows.add_row("leader", f"{plain(status['leader'])} in term {status['term']}")
     missing = "" if quorum["hasQuorum"] else f", [red]no quorum: {quorum['missing']} more needed[/]"
     rows.add_row("quorum", reachable + missing)
+    if status.get("observers"):
+        rows.add_row("observers", str(len(status["observers"])))
     rows.add_row("tasks", f"{status['tasksUnfinished']} unfinished, {status['tasksFinished']} finished")
     rows.add_row("index", f"{status['index']}{_stale(status)}")
     rows.add_row("halted", "[red]yes[/]" if status["halted"] else "no")

@@ -40,6 +40,7 @@ KEYS: Final = (
     "data-dir",
     "label",
     "join",
+    "observer",
     "insecure",
     "durability",
     "log-level",
@@ -69,6 +70,8 @@ class PeerSettings:
     log_level: str
     durability: Literal["process", "disk"] = "process"
     """What an answered write survives: the death of every process, or a power cut of every machine."""
+    observer: bool = False
+    """A new peer asks to be sent the log, but not to vote."""
 
 
 def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> PeerSettings:
@@ -92,6 +95,7 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         proxies=tuple((p["name"], p["listen"], p["upstream"]) for p in said.get("proxies") or ()),
         log_level=said.get("log-level") or "info",
         durability=said.get("durability") or "process",
+        observer=bool(said.get("observer", False)),
     )
     _check(settings)
     return settings
@@ -244,7 +248,7 @@ def _check_keys(data: Mapping[str, Any], origin: Origin, problems: Problems) -> 
             problems.add(origin, (key,), "an unknown setting", choices(KEYS), word=key, known=KEYS)
         elif key in _TEXT_KEYS and not isinstance(value, str):
             problems.add(origin, (key,), shown(value), "a text")
-        elif key == "insecure" and not isinstance(value, bool):
+        elif key in ("insecure", "observer") and not isinstance(value, bool):
             problems.add(origin, (key,), shown(value), "true or false")
         elif key == "label" and not isinstance(value, dict | list):
             problems.add(origin, (key,), shown(value), "a mapping such as {zone: eu-1}")

@@ -23,7 +23,8 @@ class Identity:
     member: bool
     """Whether its Raft files were made; from then on they must be there."""
     voted: bool
-    """Whether it has been a voter: one that is none any more was removed, and does not join again by itself."""
+    """Whether it was let in, to vote or to observe: one that is no member any more was removed, and does not join again
+    by itself."""
     directory: str
     """Random, made with the directory: tells a peer that lost its data directory from the one that had it."""
     incarnation: int
@@ -97,7 +98,7 @@ class DataDirectory:
         if not self.identity.member:
             self._write(replace(self.identity, member=True))
 
-    def become_voter(self) -> None:
+    def let_in(self) -> None:
         """Remember that this peer was let in."""
         assert self.identity is not None
         if not self.identity.voted:

@@ -1,9 +1,10 @@
 """Changes of the members: any peer is asked, the leader does them, one after the other.
 
 A join is answered as soon as the leader has written the new peer's name and data directory into the registry; the
-leader then brings the newcomer up to date and lets it vote. A newcomer that does not see itself among the voters in
-time asks again, so a leader that is lost in between loses nothing. A removal is answered once it is done; it goes
-before a join that is under way, as that one may wait for a peer that never comes.
+leader then brings the newcomer up to date and lets it vote, or observe if it asked for that or enough peers vote
+already. A newcomer that does not see itself among the members in time asks again, so a leader that is lost in between
+loses nothing. A removal and a promotion are answered once they are done; a removal goes before a join that is under
+way, as that one may wait for a peer that never comes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from raftchaos import limits
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.core.commands import AdmitNode, Command, RemoveNode, encode
-from raftchaos.core.interfaces import Quorum, ReplicatedLog
+from raftchaos.core.interfaces import Quorum, ReplicaStatus, ReplicatedLog
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest, no_quorum_message, raise_for_result
 from raftchaos.core.state import ClusterState
@@ -34,8 +35,19 @@ from raftchaos.errors import (
 
 LOGGER = logging.getLogger(__name__)
 
+ASK, WISH = "membership.ask", "membership.wish"
+"""Types of messages with the same fields. The first release knows `ask` for `join` and takes everything else in it for
+a removal, so what came later, `observe` and `promote`, is a `wish`, which it drops.
+"""
 ASK_FIELDS = {"request": str, "what": str, "name": str, "directory": str, "raft_address": str, "api_address": str}
 ANSWER_FIELDS = {"request": str, "ok": bool, "code": str, "error": str, "hint": str}
+
+
+class _Newcomer(NamedTuple):
+    address: str
+    """Its Raft address."""
+    observes: bool
+    """It does not want to vote."""
 
 
 class Membership:
@@ -54,12 +66,13 @@ class Membership:
         self._request_ids = request_ids
         self._waiting: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._asked: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(limits.MEMBERSHIP_QUEUE)
-        self._joining: OrderedDict[str, str] = OrderedDict()  # name and Raft address of who is to be let in
+        self._joining: OrderedDict[str, _Newcomer] = OrderedDict()  # who is to be let in, by name
         self._served: OrderedDict[str, dict[str, Any] | None] = OrderedDict()  # request ids, and their answers
         self._wake = asyncio.Event()
-        self._turn = asyncio.Lock()  # whoever changes the voters
+        self._turn = asyncio.Lock()  # whoever changes the members
         self._adding: asyncio.Task[None] | None = None
-        mailbox.register("membership.ask", ASK_FIELDS, self._on_ask)
+        mailbox.register(ASK, ASK_FIELDS, self._on_ask)
+        mailbox.register(WISH, ASK_FIELDS, self._on_ask)
         mailbox.register("membership.answer", ANSWER_FIELDS, self._on_answer)
 
     # ---- the peer that is asked ---------------------------------------------------------------------------------
@@ -68,7 +81,8 @@ class Membership:
         """Have the leader let this peer in. Raises Conflict if another data directory has its name, UsageError for
         what is no printable text, NoQuorum."""
         fields = {
-            "what": "join",
+            "type": WISH if request.observer else ASK,
+            "what": "observe" if request.observer else "join",
             "name": request.name,
             "directory": request.directory,
             "raft_address": request.raft_address,
@@ -76,12 +90,15 @@ class Membership:
         }
         await self._ask(fields, timeout)
 
+    async def promote(self, name: str, *, timeout: float) -> None:
+        """Have the leader let this observer vote. Raises NotFound, Refused, NoQuorum."""
+        await self._ask(_about("promote", name, WISH), timeout)
+
     async def remove(self, name: str, *, timeout: float) -> None:
         """Have the leader take this peer out. Raises NotFound, Refused, NoQuorum."""
-        fields = {"what": "remove", "name": name, "directory": "", "raft_address": "", "api_address": ""}
         known = name in self._state().nodes
         try:
-            await self._ask(fields, timeout)
+            await self._ask(_about("remove", name, ASK), timeout)
         except NotFound:
             if not known:
                 raise
@@ -96,7 +113,7 @@ class Membership:
         request = self._request_ids.next()
         answered: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[request] = answered
-        message = {"type": "membership.ask", "request": request, **fields}
+        message = {"request": request, **fields}
         try:
             async with asyncio.timeout(timeout):
                 while not answered.done():
@@ -151,10 +168,7 @@ class Membership:
             try:
                 if not before.leader_ready:
                     raise NoQuorum("this peer does not lead")
-                if message["what"] == "join":
-                    await self._admit(message)
-                else:
-                    await self._remove(message["name"])
+                await self._do(message)
             except RaftchaosError as error:
                 now = self._log.status()
                 if now.leader_ready and now.term == before.term:
@@ -176,39 +190,61 @@ class Membership:
         self._served[request] = answer
         self._log.send(sender, answer)
 
+    async def _do(self, message: Mapping[str, Any]) -> None:
+        what, name = message["what"], message["name"]
+        if what in ("join", "observe"):
+            await self._admit(message)
+        elif what == "promote":
+            await self._promote(name)
+        else:
+            await self._remove(name)
+
     async def _admit(self, message: Mapping[str, Any]) -> None:
         name, address = message["name"], message["raft_address"]
-        voters = self._log.status().quorum.voters
-        if name in voters and name not in self._state().nodes:
+        members = _members(self._log.status())
+        if name in members and name not in self._state().nodes:
             # It may have voted; a peer with another data directory must not speak for it.
             raise Refused(
-                f"{name} is being removed and still votes", hint=f"repeat `raftchaos node remove {name}`, then join"
+                f"{name} is being removed and still a member",
+                hint=f"repeat `raftchaos node remove {name}`, then join",
             )
         await self._propose(AdmitNode(name, message["directory"], address, message["api_address"]))
-        if name in voters:
+        if name in members:
             self._log.set_address(name, address)
         else:
-            self._joining[name] = address
+            self._joining[name] = _Newcomer(address, message["what"] == "observe")
             self._wake.set()
 
+    async def _promote(self, name: str) -> None:
+        node, status = self._state().nodes.get(name), self._log.status()
+        if node is None:
+            raise self._unknown(name)
+        if name not in _members(status):
+            raise Refused(f"{name} is not a member yet", hint="wait until `raftchaos node list` shows it as observer")
+        async with self._turn:
+            await self._log.add_voter(name, node.raft_address, timeout=limits.MEMBERSHIP_TIMEOUT)
+
+    def _unknown(self, name: str) -> NotFound:
+        return NotFound(f"found no node {name!r}; known are {', '.join(sorted(self._state().nodes)) or 'none'}")
+
     async def _remove(self, name: str) -> None:
-        known, quorum = name in self._state().nodes, self._log.status().quorum
-        if not known and name not in quorum.voters:
-            raise NotFound(f"found no node {name!r}; known are {', '.join(sorted(self._state().nodes)) or 'none'}")
-        if name in quorum.voters:
-            _check_rest(name, quorum)  # before the registry forgets it, so that nothing is done by halves
+        known, status = name in self._state().nodes, self._log.status()
+        if not known and name not in _members(status):
+            raise self._unknown(name)
+        if name in status.quorum.voters:
+            _check_rest(name, status.quorum)  # before the registry forgets it, so that nothing is done by halves
         if self._adding is not None:
             self._adding.cancel()
         async with self._turn:
             if known:
                 await self._propose(RemoveNode(name))
             self._joining.pop(name, None)
-            if name in self._log.status().quorum.voters:
-                await self._log.remove_voter(name, timeout=limits.MEMBERSHIP_TIMEOUT)
+            if name in _members(self._log.status()):
+                await self._log.remove_member(name, timeout=limits.MEMBERSHIP_TIMEOUT)
 
     async def _finish_removals(self) -> None:
-        """A voter that the registry does not know was being removed when its leader, and whoever asked for it, were
-        lost: it would go on counting for majorities where nobody sees it. A newcomer is in the registry first, a
+        """A member that the registry does not know was being removed when its leader, and whoever asked for it, were
+        lost: a voter would go on counting for majorities where nobody sees it. A newcomer is in the registry first, a
         founder registers as soon as it leads.
         """
         loop = asyncio.get_running_loop()
@@ -216,11 +252,11 @@ class Membership:
         while True:
             await asyncio.sleep(limits.MEMBERSHIP_RETRY)
             status, nodes = self._log.status(), self._state().nodes
-            unknown = [name for name in status.quorum.voters if name not in nodes] if status.leader_ready else []
+            unknown = [name for name in _members(status) if name not in nodes] if status.leader_ready else []
             since = {name: since.get(name, loop.time()) for name in unknown}
             for name in unknown:
-                if loop.time() - since[name] >= limits.REMOVAL_LEFT and len(status.quorum.voters) > 1:
-                    LOGGER.warning("%s is no node any more and still votes: its removal is finished", name)
+                if loop.time() - since[name] >= limits.REMOVAL_LEFT and len(_members(status)) > 1:
+                    LOGGER.warning("%s is no node any more and still a member: its removal is finished", name)
                     with contextlib.suppress(RaftchaosError):  # it is tried again at the next look
                         await self._remove(name)
 
@@ -232,14 +268,19 @@ class Membership:
             if not self._joining:
                 self._wake.clear()
                 await self._wake.wait()
-            name, address = self._joining.popitem(last=False)
+            name, newcomer = self._joining.popitem(last=False)
             async with self._turn:
                 if name in self._state().nodes and self._log.status().leader_ready:
-                    await self._add(name, address)
+                    await self._add(name, newcomer)
 
-    async def _add(self, name: str, address: str) -> None:
-        """Bring a peer up to date and let it vote. A removal may cut that short: it is done again after it."""
-        adding = asyncio.create_task(self._log.add_voter(name, address, timeout=limits.MEMBERSHIP_TIMEOUT))
+    async def _add(self, name: str, newcomer: _Newcomer) -> None:
+        """Bring a peer up to date and let it in: to vote, unless it wants to observe or enough others vote already.
+
+        A removal may cut that short: it is done again after it.
+        """
+        observes = newcomer.observes or len(self._log.status().quorum.voters) >= limits.VOTERS
+        add = self._log.add_observer if observes else self._log.add_voter
+        adding = asyncio.create_task(add(name, newcomer.address, timeout=limits.MEMBERSHIP_TIMEOUT))
         self._adding = adding
         try:
             await asyncio.wait([adding])
@@ -247,12 +288,21 @@ class Membership:
             adding.cancel()
             self._adding = None
         if adding.cancelled():
-            self._joining.setdefault(name, address)
+            self._joining.setdefault(name, newcomer)
             return
         try:
             adding.result()
         except (RaftchaosError, TimeoutError) as error:
-            LOGGER.warning("%s at %s could not be let in: %s; it has to ask again", name, address, error)
+            told = "%s at %s could not be let in: %s; it has to ask again"
+            LOGGER.warning(told, name, newcomer.address, error)
+
+
+def _about(what: str, name: str, kind: str) -> dict[str, str]:
+    return {"type": kind, "what": what, "name": name, "directory": "", "raft_address": "", "api_address": ""}
+
+
+def _members(status: ReplicaStatus) -> tuple[str, ...]:
+    return (*status.quorum.voters, *status.observers)
 
 
 def _check_rest(name: str, quorum: Quorum) -> None:

@@ -13,6 +13,7 @@ from raftchaos.api.views import (
     fault_type_view,
     health_view,
     node_view,
+    nodes_view,
     proxy_view,
     staleness,
     status_view,
@@ -32,8 +33,7 @@ async def status(context: Context, request: web.Request) -> web.StreamResponse:
 async def nodes(context: Context, request: web.Request) -> web.StreamResponse:
     """All nodes by name."""
     seen = await look(context, request)
-    replica = context.services.status()
-    found = [node_view(seen.state, seen.state.nodes[name], replica) for name in sorted(seen.state.nodes)]
+    found = nodes_view(context.services, seen.state)
     return answer({**seen.envelope, "nodes": found})
 
 
@@ -43,7 +43,7 @@ async def node(context: Context, request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name not in seen.state.nodes:
         raise no_node(name)
-    return answer({**seen.envelope, **node_view(seen.state, seen.state.nodes[name], context.services.status())})
+    return answer({**seen.envelope, **node_view(context.services, seen.state, seen.state.nodes[name])})
 
 
 async def tasks(context: Context, request: web.Request) -> web.StreamResponse:

@@ -53,6 +53,14 @@ def text_field(body: dict[str, Any], key: str, *, longest: int = limits.REASON, 
     return value
 
 
+def flag_field(body: dict[str, Any], key: str) -> bool:
+    """A truth value in the body; absent is false. Raises UsageError for anything else."""
+    value = body.get(key, False)
+    if not isinstance(value, bool):
+        raise UsageError(f"expected true or false in the field {key!r}")
+    return value
+
+
 def name_field(body: dict[str, Any], key: str) -> str:
     """A name in the body. Raises UsageError for what is none."""
     value = text_field(body, key, longest=limits.NAME, empty=False)

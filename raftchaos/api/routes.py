@@ -73,6 +73,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _api("GET", "/nodes/{name}", reads.node, Role.VIEWER, "One node with its live runs", query=_FRESH),
     _api("POST", "/nodes/{name}/drain", writes.drain, Role.OPERATOR, "Give a node no new runs"),
     _api("POST", "/nodes/{name}/undrain", writes.undrain, Role.OPERATOR, "Give a node runs again"),
+    _api("POST", "/nodes/{name}/promote", writes.promote, Role.ADMIN, "Let an observer vote"),
     _api("DELETE", "/nodes/{name}", writes.remove_node, Role.ADMIN, "Take a node out of the cluster"),
     _api(
         "GET",
@@ -154,13 +155,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         "/join",
         writes.join,
         Role.ADMIN,
-        "Make a new peer a voting member",
+        "Make a new peer a member: a voter, or an observer if it asks for that or enough peers vote",
         body={
             "name!": _NAME,
             "directory!": _NAME,
             "raftAddress!": _ADDRESS,
             "apiAddress!": _ADDRESS,
             "version": _NAME,
+            "observer": {"type": "boolean"},
         },
     ),
     _api(

@@ -52,6 +52,7 @@ def status_view(services: PeerServices) -> Json:
         "leader": replica.leader or "",
         "term": replica.term,
         "quorum": quorum_view(replica.quorum),
+        "observers": list(replica.observers),
         "ready": health.ready,
         "reasons": list(health.reasons),
         "halted": bool(halts),
@@ -94,20 +95,33 @@ def health_view(health: Health, *, name: str) -> Json:
     return {"name": name, "live": health.live, "ready": health.ready, "reasons": list(health.reasons)}
 
 
-def node_view(state: ClusterState, node: Node, replica: ReplicaStatus) -> Json:
+def nodes_view(services: PeerServices, state: ClusterState) -> list[Json]:
+    """All nodes by name."""
+    replica, behind = services.status(), services.behind()
+    live: dict[str, list[str]] = {}
+    for key in sorted(state.runs):
+        if state.runs[key].live:
+            live.setdefault(state.runs[key].node, []).append(str(key))
+    return [_node_view(node, live.get(name, []), replica, behind) for name, node in sorted(state.nodes.items())]
+
+
+def node_view(services: PeerServices, state: ClusterState, node: Node) -> Json:
     """A node, its part in the cluster and its live runs."""
-    live = [run for run in _runs_on(state, node.name) if run.live]
+    live = [str(key) for key in sorted(state.runs) if state.runs[key].node == node.name and state.runs[key].live]
+    return _node_view(node, live, services.status(), services.behind())
+
+
+def _node_view(node: Node, live: list[str], replica: ReplicaStatus, behind: Mapping[str, int]) -> Json:
+    name, quorum = node.name, replica.quorum
     return {
         **node.to_dict(),
-        "leader": node.name == replica.leader,
-        "voter": node.name in replica.quorum.voters,
-        "reachable": node.name in replica.quorum.reachable,
-        "liveRuns": [str(run.id) for run in live],
+        "role": "voter" if name in quorum.voters else "observer" if name in replica.observers else "",
+        "leader": name == replica.leader,
+        "voter": name in quorum.voters,
+        "reachable": name in quorum.reachable,
+        "behind": 0 if name == replica.leader else behind.get(name),
+        "liveRuns": live,
     }
-
-
-def _runs_on(state: ClusterState, node: str) -> list[Run]:
-    return [state.runs[key] for key in sorted(state.runs) if state.runs[key].node == node]
 
 
 def task_view(task: Task, runs: Sequence[Run], now_ms: int) -> Json:

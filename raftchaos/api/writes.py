@@ -11,7 +11,7 @@ from aiohttp import web
 from raftchaos import limits
 from raftchaos.api.context import Context, answer, written
 from raftchaos.api.reads import no_node
-from raftchaos.api.requests import json_body, name_field, task_id, text_field
+from raftchaos.api.requests import flag_field, json_body, name_field, task_id, text_field
 from raftchaos.api.tasks_view import find_task, preview_view
 from raftchaos.api.views import node_view, proxy_view
 from raftchaos.core.services import JoinRequest
@@ -92,9 +92,17 @@ async def remove_node(context: Context, request: web.Request) -> web.StreamRespo
     return answer({**_index(context), "removed": name})
 
 
+async def promote(context: Context, request: web.Request) -> web.StreamResponse:
+    """Lets an observer vote."""
+    await json_body(request, ())
+    name = request.match_info["name"]
+    await written(context, context.services.promote_node(name), timeout=limits.MEMBERSHIP_TIMEOUT)
+    return _node(context, name)
+
+
 async def join(context: Context, request: web.Request) -> web.StreamResponse:
-    """Makes a new peer a voting member."""
-    names = ("name", "directory", "raftAddress", "apiAddress", "version")
+    """Makes a new peer a member."""
+    names = ("name", "directory", "raftAddress", "apiAddress", "version", "observer")
     body = await json_body(request, names, required=names[:4])
     wanted = JoinRequest(
         name=name_field(body, "name"),
@@ -102,6 +110,7 @@ async def join(context: Context, request: web.Request) -> web.StreamResponse:
         raft_address=_address(body, "raftAddress"),
         api_address=_address(body, "apiAddress"),
         version=text_field(body, "version", longest=limits.NAME),
+        observer=flag_field(body, "observer"),
     )
     joined = await written(context, context.services.join(wanted), timeout=limits.MEMBERSHIP_TIMEOUT)
     return answer({**_index(context), "cluster": joined.cluster, "members": dict(joined.members)})
@@ -179,10 +188,14 @@ def _address(body: dict[str, Any], key: str) -> str:
 
 async def _drained(context: Context, name: str, drained: bool) -> web.StreamResponse:
     await written(context, context.services.drain_node(name, drained))
+    return _node(context, name)
+
+
+def _node(context: Context, name: str) -> web.StreamResponse:
     state = context.services.state
     if name not in state.nodes:
         raise no_node(name)
-    return answer({**_index(context), **node_view(state, state.nodes[name], context.services.status())})
+    return answer({**_index(context), **node_view(context.services, state, state.nodes[name])})
 
 
 def _task(context: Context, task: str, *, status: int = 200) -> web.Response:

@@ -99,12 +99,25 @@ class Client:
         """Gives a drained node runs again. Returns the node."""
         return await self._send("POST", f"/nodes/{_part(name)}/undrain")
 
+    async def promote(self, name: str) -> Json:
+        """Lets an observer vote. Returns the node. Raises Refused if enough peers vote already."""
+        return await self._send("POST", f"/nodes/{_part(name)}/promote", patience=MEMBERSHIP)
+
     async def remove_node(self, name: str) -> None:
         """Takes a node out of the cluster. Raises Refused while it lives and has runs."""
         await self._send("DELETE", f"/nodes/{_part(name)}", patience=MEMBERSHIP)
 
-    async def join(self, name: str, directory: str, raft_address: str, api_address: str, *, version: str = "") -> Json:
-        """Asks the cluster to take a new peer as a voting member: `{"cluster": id, "members": {name: address}}`.
+    async def join(
+        self,
+        name: str,
+        directory: str,
+        raft_address: str,
+        api_address: str,
+        *,
+        version: str = "",
+        observer: bool = False,
+    ) -> Json:
+        """Asks the cluster to take a new peer as a member: `{"cluster": id, "members": {name: address}}`.
 
         Raises Conflict if another data directory has the name.
         """
@@ -114,6 +127,7 @@ class Client:
             "raftAddress": raft_address,
             "apiAddress": api_address,
             "version": version,
+            **({"observer": True} if observer else {}),
         }
         return await self._send("POST", "/join", body, patience=MEMBERSHIP)
 

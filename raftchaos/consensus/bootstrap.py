@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from raftchaos.consensus.entries import NOOP, LogEntry, encode_members
+from raftchaos.consensus.entries import NOOP, Configuration, LogEntry, encode_configuration
 from raftchaos.consensus.files import corrupt, sync_directory, write_new
 from raftchaos.consensus.snapshot import Key, Snapshot, SnapshotStore
 from raftchaos.consensus.storage import DiskLog
@@ -29,7 +29,7 @@ def exists(data_dir: Path) -> bool:
 def found(data_dir: Path, *, cluster_id: str, name: str, address: str) -> None:
     """Make the files of the only voter of a new cluster. Raises Conflict if there are some, MachineUnusable."""
     # Entry 1 is the same in every log of every cluster. The founder's configuration is committed by definition.
-    entries: list[LogEntry] = [(NOOP, 1, 0), (encode_members({name: address}), 2, 0)]
+    entries: list[LogEntry] = [(NOOP, 1, 0), (encode_configuration(Configuration({name: address})), 2, 0)]
     _prepare(data_dir, cluster_id=cluster_id, name=name, entries=entries, hints={})
 
 
@@ -43,7 +43,7 @@ def found_with(data_dir: Path, *, cluster_id: str, name: str, address: str, stat
 
     Raises Conflict if there are some, MachineUnusable.
     """
-    snapshot = Snapshot(Key(last, 0), {name: address}, last, state).encode()
+    snapshot = Snapshot(Key(last, 0), Configuration({name: address}), last, state).encode()
     _prepare(data_dir, cluster_id=cluster_id, name=name, entries=[(NOOP, last, 0)], hints={}, snapshot=snapshot)
 
 

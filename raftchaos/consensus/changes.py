@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from raftchaos import limits
+from raftchaos.consensus.entries import Configuration
 from raftchaos.consensus.node import PeerNode, split_address
 from raftchaos.consensus.seams import LEADER, now
 from raftchaos.consensus.waiting import Waiting
@@ -37,13 +40,35 @@ class Changes:
             raise Refused("another change of the members is under way", hint="wait a moment and repeat it")
 
     async def add_voter(self, name: str, address: str, timeout: float) -> None:
-        """See ReplicatedLog. Until the new peer has the log, nothing depends on it."""
+        """See ReplicatedLog."""
+        voters = self._raft.configuration.voters
+        if name not in voters and len(voters) >= limits.VOTERS:
+            raise Refused(
+                f"{name} cannot vote: there are {len(voters)} voters, at most {limits.VOTERS} are allowed",
+                hint="leave it an observer, or remove a voter first: raftchaos node remove NAME",
+            )
+        await self._add(name, address, timeout, Configuration.with_voter, voters)
+
+    async def add_observer(self, name: str, address: str, timeout: float) -> None:
+        """See ReplicatedLog."""
+        present = self._raft.configuration
+        await self._add(name, address, timeout, Configuration.with_observer, {**present.observers, **present.voters})
+
+    async def _add(
+        self,
+        name: str,
+        address: str,
+        timeout: float,
+        change: Callable[[Configuration, str, str], Configuration],
+        known: Mapping[str, str],
+    ) -> None:
+        """Until the new peer has the log, nothing depends on it. Those `known` are what it is to be already."""
         self._check_leads()
         split_address(address)
         raft = self._raft
-        if name in raft.voters:
-            if raft.members[name] != address:
-                raise Conflict(f"{name} is a member already, at {raft.members[name]}")
+        if name in known:
+            if known[name] != address:
+                raise Conflict(f"{name} is a member already, at {known[name]}")
             return
         term, appended = raft.term, False
         self._busy = True
@@ -53,7 +78,7 @@ class Changes:
                 raft.owner.wake()
                 await self._waiting.until(lambda: self._has_log(node, term))
                 await self._settled(term)
-                index = raft.change_members({**raft.members, name: address})
+                index = raft.change_configuration(change(raft.configuration, name, address))
                 appended = True
                 await self._committed(index, term)
         except TimeoutError:
@@ -99,15 +124,17 @@ class Changes:
                 "the leader changed while the members changed", hint="look at the members, then repeat"
             )
 
-    async def remove_voter(self, name: str, timeout: float) -> None:
+    async def remove_member(self, name: str, timeout: float) -> None:
         """See ReplicatedLog."""
         raft = self._raft
         if name == self._replica.name:
             await self._remove_self(timeout)
             return
         self._check_leads()
-        if name not in raft.voters:
-            raise NotFound(f"{name} is no member; the members are {', '.join(sorted(raft.voters))}")
+        present = raft.configuration
+        if name not in present.voters and name not in present.observers:
+            members = ", ".join(sorted({**present.voters, **present.observers}))
+            raise NotFound(f"{name} is no member; the members are {members}")
         term, appended = raft.term, False
         self._busy = True
         try:
@@ -126,17 +153,18 @@ class Changes:
     def _remove(self, name: str) -> int:
         """Append the configuration without `name`. Raises Refused if the rest could then not decide anything."""
         raft = self._raft
-        members = {member: address for member, address in raft.members.items() if member != name}
-        alive = [node.name for node in raft.others if raft.is_connected(node) and node.name in members]
-        if self._replica.name in members:
+        rest = raft.configuration.without(name)
+        voters = rest.voters
+        alive = [node.name for node in raft.others if raft.is_connected(node) and node.name in voters]
+        if self._replica.name in voters:
             alive.append(self._replica.name)
-        needed = len(members) // 2 + 1
-        if not members or len(alive) < needed:
+        needed = len(voters) // 2 + 1
+        if name in raft.voters and len(alive) < needed:
             raise Refused(
-                f"without {name} only {len(alive)} of {len(members)} voters would be reachable, {needed} are needed",
+                f"without {name} only {len(alive)} of {len(voters)} voters would be reachable, {needed} are needed",
                 hint="start the other peers first, or add new ones",
             )
-        return raft.change_members(members)
+        return raft.change_configuration(rest)
 
     async def _remove_self(self, timeout: float) -> None:
         """Hand over first: a leader that is no member cannot commit its own removal safely."""
@@ -145,16 +173,16 @@ class Changes:
             raise Refused("the last voter cannot be removed", hint="stop the peer and delete its data directory")
         if raft.role == LEADER and not await self.transfer_leadership(timeout):
             raise self._replica.no_quorum(f"{self._replica.name} was not removed: nobody took over")
-        while raft.is_voter and now() < deadline:
+        while raft.is_member and now() < deadline:
             leader = raft.leader
             if leader is not None and leader != raft.me:
                 raft.transport.send(leader, {"type": "remove_me"})
             try:
                 async with asyncio.timeout(min(ASK_AGAIN, max(0.0, deadline - now()))):
-                    await self._waiting.until(lambda: not raft.is_voter)
+                    await self._waiting.until(lambda: not raft.is_member)
             except TimeoutError:
                 continue
-        if raft.is_voter and not self._replica.removed:
+        if raft.is_member and not self._replica.removed:
             raise OutcomeUnknown(
                 f"the removal of {self._replica.name} was asked for, but not seen within {timeout:g} s"
             )
@@ -163,7 +191,9 @@ class Changes:
         """A member wants to leave. It asks again until it is gone, so that a refusal needs no answer."""
         raft = self._raft
         settled = raft.leader_ready and raft.configuration_index <= raft.commit_index and not self._busy
-        if settled and peer in raft.voters and peer != self._replica.name:
+        present = raft.configuration
+        is_member = peer in present.voters or peer in present.observers
+        if settled and is_member and peer != self._replica.name:
             try:
                 self._remove(peer)
             except Refused:

@@ -46,7 +46,7 @@ class Elections(Seams):
         else:
             self.election_at = at + self.election_timeout()
         if not self.is_voter:
-            return None
+            return self._forget_silent_leader(at)
         reachable = {node.name for node in self.others if self.is_connected(node)} | {self.me.name}
         if not self._won(reachable):
             return None
@@ -66,6 +66,11 @@ class Elections(Seams):
         for node in self.others:
             self.transport.send(node, question)
         return None
+
+    def _forget_silent_leader(self, at: float) -> None:
+        """A voter asks for votes and so learns how things are; whoever has no vote must not believe for ever."""
+        if at - self.heard_leader_at > self.timings.silence:
+            self.set_leader(None)
 
     def stand(self, at: float, *, handed_over: bool) -> None:
         """Stand for election in a new term."""

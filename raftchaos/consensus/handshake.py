@@ -22,6 +22,7 @@ SIZE: Final = struct.Struct(">I")
 HELLO_FRAME: Final = 4_096  # whoever has not said who it is may not send more than this
 ALIVE: Final = SIZE.pack(0)
 NOT_A_MEMBER: Final = "not a member of this cluster"
+_UNSAID: Final = 2**63  # a peer of the first release does not say by which configuration it refuses: it is believed
 _HOSTS_REMEMBERED: Final = 1_024
 _TOLD: Final = 20
 _TOLD_SECONDS: Final = 60.0
@@ -64,7 +65,12 @@ class Hello:
 
 
 class Refusal(Exception):
-    """The other side declined, or is declined, for this reason."""
+    """The other side declined, or is declined."""
+
+    def __init__(self, why: str, configuration: int = 0) -> None:
+        """`configuration` is the entry that tells the other side who is a member."""
+        super().__init__(why)
+        self.why, self.configuration = why, configuration
 
 
 def frame(message: dict[str, Any]) -> bytes:
@@ -79,7 +85,8 @@ def parse(body: bytes | memoryview) -> Hello:
     if not isinstance(fields, dict):
         raise ValueError("the first frame is not a hello")
     if fields.get("type") == "refused":
-        raise Refusal(str(fields.get("reason"))[:200])
+        configuration = fields.get("configuration", _UNSAID)
+        raise Refusal(str(fields.get("reason"))[:200], configuration if isinstance(configuration, int) else _UNSAID)
     texts = [fields.get(name) for name in ("cluster", "name", "directory", "address")]
     numbers = [fields.get(name) for name in ("protocol", "incarnation")]
     to = fields.get("to")

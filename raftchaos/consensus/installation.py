@@ -44,9 +44,9 @@ class Installation(Seams):
 
     def take_snapshot(self) -> None:
         """Write the state after the entry applied last."""
-        members_index, members = self.configuration_at(self.applied_index)
+        at, configuration = self.configuration_at(self.applied_index)
         key = Key(self.applied_index, self.log[self.applied_index - self.log.first_index][2])
-        data = Snapshot(key, members, members_index, self.owner.snapshot()).encode()
+        data = Snapshot(key, configuration, at, self.owner.snapshot()).encode()
         self.counts["snapshots"] += 1
         self.snapshots.save(key, data, lambda: self._is_newer(key), lambda: self._forget_before(key.last))
 
@@ -155,6 +155,6 @@ class Installation(Seams):
             log.reset(last, term)
         self.set_applied_index(last)
         self.set_commit_index(max(self.commit_index, last))
-        self.configurations_restored(snapshot.members_index, snapshot.members, last)
+        self.configurations_restored(snapshot.configuration_index, snapshot.configuration, last)
         self.counts["installed"] += 1
         self.owner.wake()

@@ -1,15 +1,20 @@
-"""Who votes. The newest configuration in the log counts, committed or not; one change at a time.
+"""Who votes, and who only listens. The newest configuration in the log counts, committed or not; one change at a time.
 
-A peer that is to vote is first sent the log without a vote (a *learner*), so that a majority never waits for one that
-has nothing yet. One that was removed is still sent the log until it knows (*departing*): it then stops by itself.
+An *observer* is sent the log and does not vote. Voters keep a connection to every member, so that whoever leads next
+reaches all of them at once; observers keep one to the voters only.
+
+A peer that is to become a member is first sent the log by the leader alone (a *learner*), so that a majority never
+waits for one that has nothing yet. One that was removed is still sent the log until it knows (*departing*): it then
+stops by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from raftchaos.consensus.entries import LogEntry, decode_members, encode_members
+from raftchaos.consensus.entries import Configuration, LogEntry, decode_configuration, encode_configuration
 from raftchaos.consensus.node import PeerNode
 from raftchaos.consensus.replication import Contradiction
 from raftchaos.consensus.seams import LEADER, Seams, now
@@ -21,7 +26,7 @@ DEPARTING: Final = "departing"
 
 @dataclass(slots=True)
 class Extra:
-    """A peer that the leader sends the log although it does not vote."""
+    """A peer that the leader sends the log for a while, besides the members or ahead of the other observers."""
 
     node: PeerNode
     kind: str
@@ -36,16 +41,20 @@ class Membership(Seams):
 
     voters: frozenset[str]
     is_voter: bool
+    is_member: bool
+    """It votes or observes, as its newest configuration says."""
+    observers: list[PeerNode]
+    """Those that this peer keeps a connection to because it votes, by name."""
     hints: dict[str, str]
-    _configurations: list[tuple[int, dict[str, str]]]
+    _configurations: list[tuple[int, Configuration]]
     _nodes: dict[str, PeerNode]
     _addresses: dict[str, str]
     _was_member: bool
 
     @property
-    def members(self) -> dict[str, str]:
-        """Name and address of every voter; before a configuration is known, what this peer was told when it joined."""
-        return self._configurations[-1][1] if self._configurations else self.hints
+    def configuration(self) -> Configuration:
+        """The newest one; before one is known, what this peer was told when it joined, as if all of them voted."""
+        return self._configurations[-1][1] if self._configurations else Configuration(self.hints)
 
     @property
     def configuration_index(self) -> int:
@@ -55,15 +64,15 @@ class Membership(Seams):
     @property
     def removed(self) -> bool:
         """This peer was a member, and the entry that removed it is committed."""
-        return self._was_member and not self.is_voter and self.configuration_index <= self.commit_index
+        return self._was_member and not self.is_member and self.configuration_index <= self.commit_index
 
     # ---- the log moved
 
     def entry_added(self, entry: LogEntry) -> None:
         """An entry was appended; a configuration is in force from then on."""
-        members = decode_members(entry[0])
-        if members is not None:
-            self._configurations.append((entry[1], members))
+        configuration = decode_configuration(entry[0])
+        if configuration is not None:
+            self._configurations.append((entry[1], configuration))
             self._enact()
 
     def entries_truncated(self, index: int) -> None:
@@ -74,11 +83,11 @@ class Membership(Seams):
         if len(self._configurations) != before:
             self._enact()
 
-    def configuration_at(self, index: int) -> tuple[int, dict[str, str]]:
+    def configuration_at(self, index: int) -> tuple[int, Configuration]:
         """The configuration after the entry `index`, and the entry that set it."""
-        for at, members in reversed(self._configurations):
+        for at, configuration in reversed(self._configurations):
             if at <= index:
-                return at, members
+                return at, configuration
         raise Contradiction(f"no configuration is known at entry {index}")
 
     def configurations_forgotten(self, index: int) -> None:
@@ -86,31 +95,39 @@ class Membership(Seams):
         at, _ = self.configuration_at(index)
         self._configurations = [each for each in self._configurations if each[0] >= at]
 
-    def configurations_restored(self, index: int, members: dict[str, str], last: int) -> None:
-        """A snapshot that ends with the entry `last` says who votes; entries after it may say otherwise."""
-        self._configurations = [(index, members)]
+    def configurations_restored(self, index: int, configuration: Configuration, last: int) -> None:
+        """A snapshot that ends with the entry `last` says who is a member; entries after it may say otherwise."""
+        self._configurations = [(index, configuration)]
         for content, at, _ in self.log.entries:
-            later = decode_members(content) if at > last else None
+            later = decode_configuration(content) if at > last else None
             if later is not None:
                 self._configurations.append((at, later))
         self._enact()
 
     def _enact(self) -> None:
-        members = self.members
-        self.voters = frozenset(members) if self._configurations else frozenset()
+        configuration, known = self.configuration, bool(self._configurations)
+        old = {node.name: node for node in (*self.others, *self.observers)}
+        self.voters = frozenset(configuration.voters) if known else frozenset()
         self.is_voter = self.me.name in self.voters
-        self._was_member = self._was_member or self.is_voter
-        old = {node.name: node for node in self.others}
-        wanted = {name: self._node(name, address) for name, address in members.items() if name != self.me.name}
-        self.set_others(list(wanted.values()))
+        self.is_member = self.is_voter or self.me.name in configuration.observers
+        self._was_member = self._was_member or self.is_member
+        voters = self._nodes_of(configuration.voters)
+        self.observers = self._nodes_of(configuration.observers) if self.is_voter else []
+        self.set_others(voters)
+        wanted = {node.name: node for node in (*voters, *self.observers)}
         for name, node in sorted(wanted.items()):
             if name not in old:
                 self._welcome(node)
+            elif name in configuration.voters:
+                self.extras.pop(name, None)  # an observer has become a voter
         for name, node in sorted(old.items()):
             if name not in wanted:
                 self._farewell(node)
         self.owner.changed()
         self.owner.wake()
+
+    def _nodes_of(self, members: Mapping[str, str]) -> list[PeerNode]:
+        return [self._node(name, address) for name, address in sorted(members.items()) if name != self.me.name]
 
     def _node(self, name: str, address: str) -> PeerNode:
         node = self._nodes.get(name)
@@ -124,11 +141,12 @@ class Membership(Seams):
 
     def _welcome(self, node: PeerNode) -> None:
         if self.extras.pop(node.name, None) is None:  # a learner keeps what is known of it
-            self._start_sending(node)
+            self.start_sending(node, self.log.last_index + 1)
         self.transport.addNode(node)
 
-    def _start_sending(self, node: PeerNode) -> None:
-        self.next_index[node] = self.log.last_index + 1
+    def start_sending(self, node: PeerNode, index: int) -> None:
+        """Nothing is known of what this follower has; try with this entry first."""
+        self.next_index[node] = index
         self.match_index[node] = 0
         self.answered_at[node] = now()
         self.progress.pop(node, None)
@@ -152,27 +170,31 @@ class Membership(Seams):
     # ---- who is sent the log
 
     def receivers(self) -> list[PeerNode]:
-        """The other voters, learners and departing peers, by name."""
+        """Who is sent everything at once: the other voters, learners and departing peers, by name."""
         if not self.extras:
             return self.others
         return sorted([*self.others, *(extra.node for extra in self.extras.values())], key=lambda node: node.name)
 
+    def is_spread_to(self, node: PeerNode) -> bool:
+        """It is an observer, which is sent what is committed from time to time. One that is to vote is a learner."""
+        return node.name in self.configuration.observers and node.name not in self.extras
+
     def add_learner(self, name: str, address: str, until: float) -> PeerNode:
-        """Send the log to a peer that does not vote yet."""
+        """Send the log at once to a peer that is no member, or no voter, yet."""
         present = self.extras.get(name)
         if present is not None and present.kind == DEPARTING:
             self.drop_extra(name)  # the same name, but another peer: nothing that the old one had is there
         node = self._node(name, address)
-        if name not in self.extras:
-            self._start_sending(node)
+        if name not in self.extras and node not in self.observers:
+            self.start_sending(node, self.log.last_index + 1)
         self.extras[name] = Extra(node, LEARNER, until)
         self.transport.addNode(node)
         return node
 
     def drop_extra(self, name: str) -> None:
-        """Stop sending the log to a peer that does not vote."""
+        """No longer treat it apart: an observer goes on as one, any other peer is not sent the log any more."""
         extra = self.extras.pop(name, None)
-        if extra is not None:
+        if extra is not None and extra.node not in self.observers:
             self._forget(extra.node)
 
     def dismiss_extras(self, at: float) -> None:
@@ -194,8 +216,8 @@ class Membership(Seams):
 
     # ---- changing it
 
-    def change_members(self, members: dict[str, str]) -> int:
-        """Append a configuration that differs from the present one by one voter; returns its index.
+    def change_configuration(self, configuration: Configuration) -> int:
+        """Append a configuration that differs from the present one by one voter at most; returns its index.
 
         Raises Refused if it cannot be done now.
         """
@@ -203,9 +225,9 @@ class Membership(Seams):
             raise Refused("this peer does not lead, or has not committed an entry of its term yet")
         if self.configuration_index > self.commit_index:
             raise Refused("another change of the members is not committed yet", hint="wait a moment and repeat it")
-        if len(set(members) ^ self.voters) > 1:
+        if len(set(configuration.voters) ^ self.voters) > 1:
             raise Refused("one voter at a time may be added or removed")
-        content = encode_members(members)
+        content = encode_configuration(configuration)
         index = self.log.last_index + 1
         self.log.add(content, index, self.term)
         self.entry_added((content, index, self.term))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from raftchaos import limits
 from raftchaos.consensus.elections import Elections
-from raftchaos.consensus.entries import decode_members
+from raftchaos.consensus.entries import Configuration, decode_configuration
 from raftchaos.consensus.installation import Installation
 from raftchaos.consensus.membership import Extra, Membership
 from raftchaos.consensus.node import PeerNode
@@ -17,6 +17,7 @@ from raftchaos.consensus.reads import Reads
 from raftchaos.consensus.replication import Progress, Replication
 from raftchaos.consensus.seams import LEADER, NEVER, PeerTransport, RaftOwner, now
 from raftchaos.consensus.snapshot import Snapshot, SnapshotStore
+from raftchaos.consensus.spreading import Spreading
 from raftchaos.consensus.storage import MemoryLog
 from raftchaos.consensus.timings import Timings
 
@@ -38,7 +39,7 @@ RAFT_MESSAGES: Final = [
 ]
 
 
-class Raft(Elections, Replication, Installation, Reads, Membership):
+class Raft(Elections, Replication, Spreading, Installation, Reads, Membership):
     """One peer's part of Raft. Not thread-safe; everything happens in the thread of the event loop.
 
     The log and the snapshot were checked, and the state machine restored from `snapshot`, before this is made.
@@ -79,13 +80,16 @@ class Raft(Elections, Replication, Installation, Reads, Membership):
             ),
             0,
         )
-        self.hints, self.voters, self.is_voter = dict(log.hints), frozenset(), False
-        self._configurations: list[tuple[int, dict[str, str]]] = []
+        self.hints, self.voters, self.is_voter, self.is_member = dict(log.hints), frozenset(), False, False
+        self.observers: list[PeerNode] = []
+        self._configurations: list[tuple[int, Configuration]] = []
         self._nodes: dict[str, PeerNode] = {}
         self._addresses: dict[str, str] = {}
         self._was_member = False
         self._votes, self._prevotes, self._prevote_round = set(), set(), 0
         self._waiting = deque()
+        self._shared = None
+        self._spread_at, self._spread_beat_at, self._spread_commit = NEVER, NEVER, 0
         self._uncommitted: deque[tuple[int, int]] = deque()
         self._uncommitted_bytes = 0
         self._hand_over_to: PeerNode | None = None
@@ -104,11 +108,11 @@ class Raft(Elections, Replication, Installation, Reads, Membership):
             last = snapshot.key.last
             self.set_applied_index(last)
             self.set_commit_index(max(self.commit_index, last))
-            self._configurations = [(snapshot.members_index, snapshot.members)]
+            self._configurations = [(snapshot.configuration_index, snapshot.configuration)]
         for content, index, _ in self.log.entries:
-            members = decode_members(content) if index > last else None
-            if members is not None:
-                self._configurations.append((index, members))
+            configuration = decode_configuration(content) if index > last else None
+            if configuration is not None:
+                self._configurations.append((index, configuration))
         self._enact()
         if self.voters == {self.me.name}:
             self.election_at = now()  # nobody else to wait for
@@ -149,7 +153,7 @@ class Raft(Elections, Replication, Installation, Reads, Membership):
 
     def next_tick_at(self) -> float:
         """When the timer must tick next if nothing else happens."""
-        return self.beat_at if self.role == LEADER else self.election_at
+        return min(self.beat_at, self.spread_at()) if self.role == LEADER else self.election_at
 
     # ---- the network
 
@@ -201,9 +205,10 @@ class Raft(Elections, Replication, Installation, Reads, Membership):
         self._uncommitted.clear()
         self._uncommitted_bytes = 0
         self.end_hand_over()
+        self.begin_to_spread()
 
     def end_term_as_leader(self) -> None:
-        """After leading: nobody waits any more, and peers that do not vote are the next leader's."""
+        """After leading: nobody waits any more, and peers that are no members are the next leader's."""
         self.fail_rounds()
         self.end_hand_over()
         for name in list(self.extras):

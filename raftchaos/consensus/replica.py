@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from raftchaos import limits
 from raftchaos.clock import Clock, SystemClock
-from raftchaos.consensus import bootstrap, handshake
+from raftchaos.consensus import bootstrap, views
 from raftchaos.consensus.changes import Changes
 from raftchaos.consensus.config import DISK, ReplicaConfig
 from raftchaos.consensus.driver import Driver, Scheduler
@@ -22,12 +22,12 @@ from raftchaos.consensus.node import PeerNode
 from raftchaos.consensus.proposals import Proposals
 from raftchaos.consensus.queries import Queries
 from raftchaos.consensus.raft import Raft
-from raftchaos.consensus.seams import CANDIDATE, LEADER, PeerTransport
+from raftchaos.consensus.seams import LEADER, PeerTransport
 from raftchaos.consensus.snapshot import Snapshot, SnapshotStore
 from raftchaos.consensus.storage import MemoryLog
 from raftchaos.consensus.transport import TcpTransport
 from raftchaos.consensus.waiting import Waiting
-from raftchaos.core.interfaces import Entry, Outcome, Quorum, ReplicaStatus, StateMachine
+from raftchaos.core.interfaces import Entry, Outcome, ReplicaStatus, StateMachine
 from raftchaos.core.services import no_quorum_message
 from raftchaos.errors import MachineUnusable, NoQuorum
 
@@ -162,6 +162,7 @@ class Replica:
         if isinstance(transport, TcpTransport):
             transport.failed = self._driver.fail
             transport.leaderless = lambda: self.raft.leader is None
+            transport.configuration = lambda: self.raft.configuration_index
             await transport.start()
         self.run()
 
@@ -274,44 +275,25 @@ class Replica:
     @property
     def members(self) -> dict[str, str]:
         """Name and Raft address of every voter, as the newest configuration in the log says."""
-        return dict(self.raft.members)
+        return dict(self.raft.configuration.voters)
 
     @property
     def removed(self) -> bool:
-        """This peer was removed: its log says so, or most of the others say that it is no member."""
-        if self.raft.removed:
-            return True
-        transport = self.raft.transport
-        if not isinstance(transport, TcpTransport) or not self.raft.is_voter:
-            return False
-        refused = [name for name, why in transport.refused_by.items() if why == handshake.NOT_A_MEMBER]
-        return 2 * len(refused) > len(self.raft.voters) - 1
+        """This peer was removed: its log says so, or most of the other voters say that it is no member."""
+        return views.removed(self.raft)
+
+    @property
+    def refused(self) -> bool:
+        """Most of the other voters that this peer knows say that it is no member."""
+        return views.refused(self.raft)
 
     def status(self) -> ReplicaStatus:
         """See ReplicatedLog."""
-        raft = self.raft
-        voters = tuple(sorted(raft.voters))
-        reachable = [node.name for node in raft.others if raft.is_connected(node) and node.name in raft.voters]
-        if raft.is_voter:
-            reachable.append(raft.me.name)
-        stopped = self.stopped.is_set()
-        if stopped:
-            reachable = []
-        missing = max(0, len(voters) // 2 + 1 - len(reachable))
-        role = "leader" if raft.role == LEADER else "candidate" if raft.role == CANDIDATE else "follower"
-        leader = raft.leader.name if raft.leader is not None and not stopped else None
-        return ReplicaStatus(
-            name=self.name,
-            role="follower" if stopped else role,
-            term=raft.term,
-            leader=leader,
-            commit_index=raft.commit_index,
-            applied_index=raft.applied_index,
-            last_index=raft.log.last_index,
-            quorum=Quorum(voters, tuple(sorted(reachable)), missing == 0, missing),
-            ready=raft.caught_up and leader is not None and not self.removed,
-            leader_ready=raft.leader_ready and not stopped,
-        )
+        return views.status(self.raft, stopped=self.stopped.is_set())
+
+    def behind(self) -> dict[str, int]:
+        """See ReplicatedLog."""
+        return {} if self.stopped.is_set() else views.behind(self.raft)
 
     def _missing(self) -> tuple[str, dict[str, Any]]:
         status = self.status()
@@ -384,10 +366,15 @@ class Replica:
         self.check_running()
         await self._changes.add_voter(name, raft_address, timeout)
 
-    async def remove_voter(self, name: str, *, timeout: float) -> None:
+    async def add_observer(self, name: str, raft_address: str, *, timeout: float) -> None:
+        """See ReplicatedLog. The peer must run by then, as a new voter."""
+        self.check_running()
+        await self._changes.add_observer(name, raft_address, timeout)
+
+    async def remove_member(self, name: str, *, timeout: float) -> None:
         """See ReplicatedLog."""
         self.check_running()
-        await self._changes.remove_voter(name, timeout)
+        await self._changes.remove_member(name, timeout)
 
     def set_address(self, name: str, raft_address: str) -> None:
         """See ReplicatedLog."""

@@ -42,6 +42,8 @@ class Replication(Seams):
 
     _unsigned: bool
     _signed: tuple[int, int, float]
+    _shared: tuple[tuple[int, ...], Message] | None
+    """The append that was made last, and what it says."""
 
     # ---- leader
 
@@ -67,6 +69,7 @@ class Replication(Seams):
         for node in self.receivers():
             if self.is_connected(node):
                 self.send_to(node, at, beat)
+        self.spread()
 
     def send_to(self, node: PeerNode, at: float, beat: bool) -> None:
         """Send one follower what it lacks, then a heartbeat if it has not got this round's number by that."""
@@ -82,40 +85,52 @@ class Replication(Seams):
 
     def _stream(self, node: PeerNode, progress: Progress, at: float, beat: bool) -> None:
         sent = False
-        log, last = self.log, self.log.last_index
+        last = self._last_for(node)
         while self.is_connected(node):
             index = self.next_index[node]
             if not progress.flow and not beat and at - progress.sent_at < self.timings.append_period:
                 return  # probing: one at a time
-            entries: list[LogEntry] = []
+            upto = index - 1
             if index <= last and ((beat and not sent) or self.transport.pending(node) < PENDING):
-                entries = self._batch(index)
+                upto = last
             told = progress.sent_commit >= self.commit_index and progress.sent_round >= self.round
-            if not entries and (sent or (progress.flow and not beat and told)):
+            if upto < index and (sent or (progress.flow and not beat and told)):
                 return
             self.counts["appends"] += 1
-            self.transport.send(
-                node,
-                {
-                    "type": "append",
-                    "term": self.term,
-                    "commit": self.commit_index,
-                    "prev": index - 1,
-                    "prev_term": log[index - 1 - log.first_index][2],
-                    "entries": entries,
-                    "round": self.round,
-                },
-            )
+            message = self._append(index, upto)
+            self.transport.send(node, message)
             sent, progress.sent_at = True, at
             progress.sent_round, progress.sent_commit = self.round, self.commit_index
             if not progress.flow:
                 return
-            if entries:
-                self.next_index[node] = entries[-1][1] + 1
+            self.next_index[node] = index + len(message["entries"])
 
-    def _batch(self, index: int) -> list[LogEntry]:
+    def _last_for(self, node: PeerNode) -> int:
+        """The last entry that this follower may be sent now."""
+        return self.commit_index if self.is_spread_to(node) else self.log.last_index
+
+    def _append(self, index: int, last: int) -> Message:
+        """The entries from `index` to `last`, or as many as one message takes. Everyone who lacks the same is sent the
+        same object, which the transport encodes once.
+        """
+        says = (self.term, self.commit_index, self.round, index, last)
+        if self._shared is None or self._shared[0] != says:
+            log = self.log
+            message = {
+                "type": "append",
+                "term": self.term,
+                "commit": self.commit_index,
+                "prev": index - 1,
+                "prev_term": log[index - 1 - log.first_index][2],
+                "entries": self._batch(index, last),
+                "round": self.round,
+            }
+            self._shared = (says, message)
+        return self._shared[1]
+
+    def _batch(self, index: int, last: int) -> list[LogEntry]:
         start = index - self.log.first_index
-        entries: list[LogEntry] = self.log[start : start + BATCH_ENTRIES]
+        entries: list[LogEntry] = self.log[start : min(start + BATCH_ENTRIES, last + 1 - self.log.first_index)]
         size = 0
         for count, entry in enumerate(entries):
             size += len(entry[0])
@@ -131,12 +146,13 @@ class Replication(Seams):
         match = self.match_index[node]
         if m["success"]:
             match = self.match_index[node] = max(match, m["next"] - 1)
-            if not progress.flow:
+            found = not progress.flow
+            if found:
                 progress.flow, progress.key = True, None
                 self.next_index[node] = match + 1
             else:
                 self.next_index[node] = max(self.next_index[node], match + 1)
-            if self.next_index[node] <= self.log.last_index:
+            if self.next_index[node] <= self._last_for(node) and (found or not self.is_spread_to(node)):
                 self.send_to(node, at, False)
         elif m["prev"] > match and progress.key is None and (progress.flow or m["prev"] == self.next_index[node] - 1):
             self._walk_back(node, progress, m, at)

@@ -182,6 +182,7 @@ class _SyncObj(base.SyncObj):  # type: ignore[misc]
     counts: dict[str, int]
     voters: frozenset[str]
     is_voter: bool
+    observers: list[PeerNode]
 
     __selfNode: PeerNode
     __raftLeader: PeerNode | None

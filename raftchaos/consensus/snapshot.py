@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from raftchaos import limits
 from raftchaos.consensus import codec, files
-from raftchaos.consensus.entries import check_members
+from raftchaos.consensus.entries import Configuration, check_configuration
 from raftchaos.consensus.files import Offload, at_once
 
 logger = logging.getLogger(__name__)
@@ -33,21 +33,23 @@ class Snapshot:
     """The state after the entry `key`, and who was a member at that point."""
 
     key: Key
-    members: dict[str, str]
-    members_index: int
+    configuration: Configuration
+    configuration_index: int
     state: bytes
 
     def encode(self) -> bytes:
         """As a sealed file."""
-        return files.seal(MAGIC, codec.dumps((*self.key, self.members, self.members_index, self.state)))
+        return files.seal(
+            MAGIC, codec.dumps((*self.key, self.configuration.value(), self.configuration_index, self.state))
+        )
 
     @classmethod
     def decode(cls, data: bytes) -> Snapshot:
-        """Raises ValueError if any check fails."""
+        """Raises ValueError if any check fails, MachineUnusable for one of a later release."""
         last, term, members, members_index, state = codec.loads(files.unseal(MAGIC, data))
         if not all(isinstance(value, int) for value in (last, term, members_index)) or not isinstance(state, bytes):
             raise ValueError("its fields are of the wrong kind")
-        return cls(Key(last, term), check_members(members), members_index, state)
+        return cls(Key(last, term), check_configuration(members), members_index, state)
 
 
 class SnapshotStore:

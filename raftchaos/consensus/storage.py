@@ -22,7 +22,7 @@ from typing import Any, Final
 from pysyncobj.journal import Journal
 
 from raftchaos.consensus import codec, files
-from raftchaos.consensus.entries import NOOP, LogEntry, check_members
+from raftchaos.consensus.entries import NOOP, LogEntry, check_addresses
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class DiskLog(MemoryLog):
                 )
             return True
         if kind == _HINTS:
-            self.hints = check_members(values[0]) if values[0] else {}
+            self.hints = check_addresses(values[0])
         elif kind == _ENTRY:
             command, index, term = values
             if self.entries and (index != self.last_index + 1 or term < self.entries[-1][2]):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raftchaos.consensus import bootstrap
-from raftchaos.consensus.entries import decode_members, encode_members
+from raftchaos.consensus.entries import Configuration, decode_configuration, encode_configuration
 from raftchaos.consensus.snapshot import Snapshot, SnapshotStore
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.errors import MachineUnusable, Refused
@@ -18,7 +18,7 @@ class Survivor:
 
     cluster_id: str
     members: dict[str, str]
-    """Name and Raft address of every voter that it knows."""
+    """Name and Raft address of every voter and observer that it knows."""
     term: int
     """Term of the last entry."""
     last_index: int
@@ -46,7 +46,9 @@ def go_on_alone(data_dir: Path, *, name: str, cluster_id: str) -> Survivor:
     try:
         log.setCurrentTerm(max(log.term, survivor.term) + 1, name)
         address = survivor.members.get(name, "")
-        log.begin_cluster(cluster_id, (encode_members({name: address}), log.last_index + 1, log.term))
+        log.begin_cluster(
+            cluster_id, (encode_configuration(Configuration({name: address})), log.last_index + 1, log.term)
+        )
         log.flush()
     except OSError as error:
         raise MachineUnusable(f"cannot write {log.path}: {error.strerror or error}") from error
@@ -73,8 +75,8 @@ def _load(data_dir: Path, name: str) -> tuple[DiskLog, Survivor]:
 
 
 def _members(log: DiskLog, snapshot: Snapshot | None) -> dict[str, str]:
-    """The newest configuration."""
-    found = snapshot.members if snapshot is not None else {}
+    """Everyone in the newest configuration. An observer, too, has the log: it may go on as well as a voter."""
+    found = snapshot.configuration if snapshot is not None else Configuration({})
     for content, _, _ in log.entries:
-        found = decode_members(content) or found
-    return found
+        found = decode_configuration(content) or found
+    return {**found.voters, **found.observers}

@@ -23,7 +23,7 @@ from raftchaos.errors import MachineUnusable, UsageError
 
 ATTEMPT: Final = 0.25  # an attempt is given up after this: the kernel repeats a lost SYN only after a second
 ATTEMPT_TLS: Final = 1.0
-GUESTS: Final = 16
+GUESTS: Final = limits.NODES  # a voter that was away may be met by every observer, and by one voter whom it needs
 RETRY_FIRST: Final = 0.05
 RETRY_MOST: Final = 0.4
 YIELD: Final = 1.0  # the peer with the lesser name lets the other one connect this long before it tries itself
@@ -46,13 +46,15 @@ class TcpTransport(PeerTransport):
         super().__init__()
         self.identity, self.silence = identity, silence
         self.complaints = Complaints()
-        self.refused_by: dict[str, str] = {}
+        self.refused_by: dict[str, Refusal] = {}
         """Why each peer declined this one's last attempt; emptied when it connects."""
         self.leaderless: Callable[[], bool] = lambda: False
         """Says whether this peer knows no leader. Then it may lag so far that it does not know a member of today, or
         only one that had its name before, whom it has to hear all the same: that one may need its vote, or be the
         leader.
         """
+        self.configuration: Callable[[], int] = lambda: 0
+        """The entry that tells this peer who is a member."""
         self.failed: Callable[[BaseException], None] | None = None
         """Called when a message could not be handled for a reason that lies in this replica."""
         self._listen, self._random = listen, rng
@@ -67,6 +69,7 @@ class TcpTransport(PeerTransport):
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
+        self._encoded: tuple[dict[str, Any], bytes] = ({}, b"")
 
     # ---- starting and closing
 
@@ -151,7 +154,11 @@ class TcpTransport(PeerTransport):
     def send(self, node: PeerNode, message: dict[str, Any]) -> bool:
         """Send if connected; a peer that does not take its messages loses its connection."""
         connection = self._connections.get(node.name)
-        return connection is not None and connection.send(codec.dumps(message))
+        if connection is None:
+            return False
+        if message is not self._encoded[0]:  # many followers are sent the same append
+            self._encoded = message, codec.dumps(message)
+        return connection.send(self._encoded[1])
 
     def pending(self, node: PeerNode) -> int:
         """Bytes that wait to be sent to this peer."""
@@ -225,10 +232,11 @@ class TcpTransport(PeerTransport):
             return False
         except Refusal as refusal:
             if connection.node is not None:
-                self.refused_by[connection.node.name] = str(refusal)
+                self.refused_by[connection.node.name] = refusal
             else:
-                self.complaints.closed(connection.peername, str(refusal))
-                connection.write(handshake.frame({"type": "refused", "reason": str(refusal)}))
+                self.complaints.closed(connection.peername, refusal.why)
+                told = {"type": "refused", "reason": refusal.why, "configuration": self.configuration()}
+                connection.write(handshake.frame(told))
             return False
         if connection.node is None:
             connection.node = node

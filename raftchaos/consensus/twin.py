@@ -25,6 +25,7 @@ class InMemoryNetwork:
         self.clock = clock or SystemClock()
         self.replicas: dict[str, InMemoryReplica] = {}
         self.voters: set[str] = set()
+        self.observers: set[str] = set()
         self.log: list[Entry] = []
         self.term = 0
         self.leader: str | None = None
@@ -166,7 +167,7 @@ class InMemoryReplica:
             self._term = network.term
         return ReplicaStatus(
             name=self.name,
-            role="leader" if self._leads() else "follower",
+            role="leader" if self._leads() else "observer" if self.name in network.observers else "follower",
             term=self._term,
             leader=leader,
             commit_index=known,
@@ -175,6 +176,7 @@ class InMemoryReplica:
             quorum=Quorum(voters, reachable, missing == 0, missing),
             ready=leader is not None and self._applied >= self._seen_at_start,
             leader_ready=self._leads() and self._applied == len(network.log),
+            observers=tuple(sorted(network.observers)),
         )
 
     def _no_quorum(self, what: str) -> NoQuorum:
@@ -268,16 +270,37 @@ class InMemoryReplica:
     async def add_voter(self, name: str, raft_address: str, *, timeout: float) -> None:
         """See ReplicatedLog."""
         self._check_leads()
-        if not self._network.connected(self.name, name):
-            raise Refused(f"{name} was not added: it did not connect at {raft_address} within {timeout:g} s")
-        self._network.voters.add(name)
+        voters = self._network.voters
+        if name not in voters and len(voters) >= limits.VOTERS:
+            raise Refused(f"{name} cannot vote: there are {len(voters)} voters, at most {limits.VOTERS} are allowed")
+        self._check_reaches(name, raft_address, timeout)
+        self._network.observers.discard(name)
+        voters.add(name)
         self._network.settle()
 
-    async def remove_voter(self, name: str, *, timeout: float) -> None:
+    async def add_observer(self, name: str, raft_address: str, *, timeout: float) -> None:
+        """See ReplicatedLog."""
+        self._check_leads()
+        self._check_reaches(name, raft_address, timeout)
+        if name not in self._network.voters:
+            self._network.observers.add(name)
+        self._network.settle()
+
+    def _check_reaches(self, name: str, raft_address: str, timeout: float) -> None:
+        if not self._network.connected(self.name, name):
+            raise Refused(f"{name} was not added: it did not connect at {raft_address} within {timeout:g} s")
+
+    async def remove_member(self, name: str, *, timeout: float) -> None:
         """See ReplicatedLog."""
         network = self._network
+        if name in network.observers:
+            self._check_leads()
+            network.observers.discard(name)
+            network.settle()
+            return
         if name not in network.voters:
-            raise NotFound(f"{name} is no member; the members are {', '.join(sorted(network.voters))}")
+            members = sorted(network.voters | network.observers)
+            raise NotFound(f"{name} is no member; the members are {', '.join(members)}")
         if len(network.voters) == 1:
             raise Refused("the last voter cannot be removed")
         if name == self.name and self._leads() and not await self.transfer_leadership(timeout=timeout):
@@ -290,6 +313,15 @@ class InMemoryReplica:
             raise Refused(f"without {name} only {len(alive)} of {len(rest)} voters would be reachable")
         network.voters.discard(name)
         network.settle()
+
+    def behind(self) -> dict[str, int]:
+        """See ReplicatedLog."""
+        network = self._network
+        others = (network.voters | network.observers) - {self.name} if self._leads() else set()
+        replicas = {name: network.replicas.get(name) for name in sorted(others)}
+        return {
+            name: len(network.log) - (0 if replica is None else replica._applied) for name, replica in replicas.items()
+        }
 
     def set_address(self, name: str, raft_address: str) -> None:
         """See ReplicatedLog. There are no addresses here."""

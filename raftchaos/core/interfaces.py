@@ -74,7 +74,7 @@ class ReplicaStatus:
 
     name: str
     role: str
-    """`leader`, `follower` or `candidate`."""
+    """`leader`, `follower`, `candidate`, or `observer` for a member that does not vote."""
     term: int
     leader: str | None
     """Name of the leader this peer knows in its term."""
@@ -86,6 +86,8 @@ class ReplicaStatus:
     """It has caught up with what it saw when it started, and it sees a leader."""
     leader_ready: bool
     """It leads, and an entry of its own term is committed and applied."""
+    observers: tuple[str, ...] = ()
+    """Names of the members that are sent the log and do not vote, sorted."""
 
 
 class ReplicatedLog(Protocol):
@@ -141,11 +143,22 @@ class ReplicatedLog(Protocol):
         ...
 
     async def add_voter(self, name: str, raft_address: str, *, timeout: float) -> None:
-        """Make a peer a voting member (leader only, one change at a time)."""
+        """Make a peer, which may be an observer by now, a voting member (leader only, one change at a time).
+
+        Raises Refused above `limits.VOTERS`.
+        """
         ...
 
-    async def remove_voter(self, name: str, *, timeout: float) -> None:
-        """Take a peer out of the voting members (leader only; a leader that removes itself hands over first)."""
+    async def add_observer(self, name: str, raft_address: str, *, timeout: float) -> None:
+        """Make a peer a member that is sent the log and does not vote (leader only, one change at a time)."""
+        ...
+
+    async def remove_member(self, name: str, *, timeout: float) -> None:
+        """Take a voter or an observer out of the members (leader only; a leader that removes itself hands over)."""
+        ...
+
+    def behind(self) -> dict[str, int]:
+        """How many committed entries each other member is not known to have; empty unless this peer leads."""
         ...
 
     def set_address(self, name: str, raft_address: str) -> None:

@@ -93,7 +93,7 @@ class HaltAnswer:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """A new peer asks to become a voting member."""
+    """A new peer asks to become a member."""
 
     name: str
     directory: str
@@ -101,6 +101,8 @@ class JoinRequest:
     raft_address: str
     api_address: str
     version: str = ""
+    observer: bool = False
+    """It wants to be sent the log, but not to vote. Any peer that comes when `limits.VOTERS` vote observes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class JoinAnswer:
     cluster: str
     """Id of the cluster."""
     members: Mapping[str, str]
-    """Raft address of every voting member by name, the new one included."""
+    """Raft address of every voter by name, and of the new peer: whom it has to be connected to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,10 @@ class PeerServices(Protocol):
         """The replica: role, term, leader, quorum, indexes."""
         ...
 
+    def behind(self) -> Mapping[str, int]:
+        """How many committed entries each other member is not known to have; empty unless this peer leads."""
+        ...
+
     def health(self) -> Health:
         """Whether it works; for /healthz and /readyz."""
         ...
@@ -244,14 +250,18 @@ class PeerServices(Protocol):
         ...
 
     async def remove_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
-        """Takes the node out of the registry and out of the voting members.
+        """Takes the node out of the registry and out of the members, whether it votes or observes.
 
         Refused while it is not failed and has live runs, and for the last voter. Repeating it is harmless.
         """
         ...
 
+    async def promote_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
+        """Lets an observer vote. Repeating it is harmless. Raises NotFound, and Refused above `limits.VOTERS`."""
+        ...
+
     async def join(self, request: JoinRequest, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> JoinAnswer:
-        """Makes a new peer a voting member; through the leader, whichever peer is asked.
+        """Makes a new peer a member; through the leader, whichever peer is asked.
 
         The same request again is answered the same. Raises Conflict if another data directory has the name.
         """

@@ -74,6 +74,7 @@ class Assembly:
         name, data = settings.name, settings.data_dir
         incarnation, directory_id = self._identity.incarnation, self._identity.directory
         request_ids = RequestIds(name, incarnation)
+        self._addresses_of: tuple[object, int] = ({}, 0)
         self.counts = Counts()
         self.live_events = LiveEvents(self.counts)
         mailbox = Mailbox(replica)
@@ -197,9 +198,12 @@ class Assembly:
     def _on_applied(self) -> None:
         while self.machine.defects:
             LOGGER.error("a defect of raftchaos: %s", self.machine.defects.popleft())
-        members = self.replica.members
-        for name, node in self.machine.state.nodes.items():
-            if node.incarnation and name in members and name != self._settings.name:
+        nodes, configuration = self.machine.state.nodes, self.replica.raft.configuration_index
+        if self._addresses_of[0] is nodes and self._addresses_of[1] == configuration:
+            return
+        self._addresses_of = nodes, configuration
+        for name, node in nodes.items():
+            if node.incarnation and name != self._settings.name:
                 self.replica.set_address(name, node.raft_address)
 
     def _on_event(self, event: Event) -> None:

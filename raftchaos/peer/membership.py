@@ -15,12 +15,10 @@ from raftchaos.agent.data_directory import DataDirectory, Identity
 from raftchaos.agent.proxies import listen_on
 from raftchaos.client import Client
 from raftchaos.config import PeerSettings, parse_address
-from raftchaos.consensus.handshake import NOT_A_MEMBER
 from raftchaos.consensus.replica import Replica, ReplicaConfig
-from raftchaos.consensus.transport import TcpTransport
 from raftchaos.core.interfaces import Meter, NullMeter, Outcome
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable
+from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,13 +50,16 @@ async def open_replica(settings: PeerSettings, directory: DataDirectory, machine
     known = identity.member or PeerReplica.exists(directory.path)
     _check_ports(settings, proxies=not known)
     if known:
-        if settings.join is not None:
-            LOGGER.info("--join is ignored: %s says which cluster this peer belongs to", directory.path)
+        if settings.join is not None or settings.observer:
+            told = "--join and --observer are ignored: %s says which cluster this peer belongs to, and whether it votes"
+            LOGGER.info(told, directory.path)
         replica = PeerReplica.open(_config(settings, directory, identity.cluster), machine)
     elif settings.join is not None:
         answer = await _ask_to_join(settings, identity)
         config = _config(settings, directory, directory.adopt_cluster(answer["cluster"]).cluster)
         replica = PeerReplica.join(config, machine, members=dict(answer["members"]))
+    elif settings.observer:
+        raise UsageError("an observer does not found a cluster", hint="name a peer of one with --join HOST:PORT")
     else:
         cluster = directory.adopt_cluster(uuid.uuid4().hex).cluster
         replica = PeerReplica.create(_config(settings, directory, cluster), machine)
@@ -68,21 +69,21 @@ async def open_replica(settings: PeerSettings, directory: DataDirectory, machine
 
 
 async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, replica: PeerReplica) -> None:
-    """Returns once this peer votes; asks again meanwhile, as the leader may have changed before it was let in.
-
-    Raises NoQuorum after `limits.JOIN_TIMEOUT`, and Refused if it was a voter once and the others say that it is none.
+    """Returns once this peer votes or observes; asks again meanwhile, as the leader may have changed before it was let
+    in. Raises NoQuorum after `limits.JOIN_TIMEOUT`, and Refused if it was a member once and the others say that it is
+    none.
     """
     identity = directory.identity
     assert identity is not None
     try:
         async with asyncio.timeout(None if identity.voted else limits.JOIN_TIMEOUT):
-            while not replica.raft.is_voter:
+            while not replica.raft.is_member:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(limits.JOIN_RETRY):
-                        await replica.waiting.until(lambda: replica.raft.is_voter)
+                        await replica.waiting.until(lambda: replica.raft.is_member)
                 if identity.voted:
                     _check_removed(replica)
-                elif not replica.raft.is_voter and settings.join is not None:
+                elif not replica.raft.is_member and settings.join is not None:
                     with contextlib.suppress(Unreachable, NoQuorum, Busy, OutcomeUnknown):
                         await _ask_to_join(settings, identity)
     except TimeoutError:
@@ -91,7 +92,7 @@ async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, 
             f"{settings.name} was not let into the cluster within {limits.JOIN_TIMEOUT:g} s",
             hint=f"see that the other peers can reach its Raft address, then {again}",
         ) from None
-    directory.become_voter()
+    directory.let_in()
 
 
 def removed(name: str) -> Refused:
@@ -103,12 +104,8 @@ def removed(name: str) -> Refused:
 
 
 def _check_removed(replica: PeerReplica) -> None:
-    """Raises Refused if its own log says that this peer does not vote, and so do most of those who do."""
-    transport = replica.raft.transport
-    if replica.raft.is_voter or not isinstance(transport, TcpTransport):
-        return
-    told = sum(why == NOT_A_MEMBER for why in transport.refused_by.values())
-    if 2 * told > len(replica.raft.voters):
+    """Raises Refused if its own log says that this peer is no member, and so do most of those who vote."""
+    if not replica.raft.is_member and replica.refused:
         raise removed(replica.name)
 
 
@@ -121,6 +118,7 @@ async def _ask_to_join(settings: PeerSettings, identity: Identity) -> dict[str, 
             advertised(settings.raft_listen, settings.advertise),
             advertised(settings.listen, settings.advertise),
             version=VERSION,
+            observer=settings.observer,
         )
 
 

@@ -79,6 +79,10 @@ class Services:
         """See PeerServices."""
         return self.replica.status()
 
+    def behind(self) -> Mapping[str, int]:
+        """See PeerServices."""
+        return self.replica.behind()
+
     def health(self) -> Health:
         """See PeerServices."""
         return self.vitals.health()
@@ -142,6 +146,11 @@ class Services:
         """See PeerServices."""
         await self.membership.remove(name, timeout=timeout)
         return Outcome(self.machine.applied_index, {"ok": True, "removed": name})
+
+    async def promote_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
+        """See PeerServices."""
+        await self.membership.promote(name, timeout=timeout)
+        return Outcome(self.machine.applied_index, {"ok": True, "promoted": name})
 
     async def join(self, request: JoinRequest, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> JoinAnswer:
         """See PeerServices."""

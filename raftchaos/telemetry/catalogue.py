@@ -82,6 +82,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("raftchaos_raft_quorum", "gauge", "0 or 1", "Whether this peer reaches a majority of the voters"),
     Metric("raftchaos_raft_voters", "gauge", "peers", "Voting members of the cluster"),
     Metric("raftchaos_raft_voters_reachable", "gauge", "peers", "Voters that this peer reaches, itself included"),
+    Metric("raftchaos_raft_observers", "gauge", "peers", "Members that are sent the log and do not vote"),
     Metric("raftchaos_raft_log_index", "gauge", "index", "Index of the last entry in this peer's Raft log"),
     Metric("raftchaos_raft_commit_index", "gauge", "index", "Index of the last entry that it knows as committed"),
     Metric("raftchaos_raft_applied_index", "gauge", "index", "Index of the last entry that it has applied"),

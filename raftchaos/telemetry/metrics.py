@@ -191,6 +191,7 @@ class _Exposition(Collector):
         yield _single("raftchaos_raft_quorum", status.quorum.has_quorum)
         yield _single("raftchaos_raft_voters", len(status.quorum.voters))
         yield _single("raftchaos_raft_voters_reachable", len(status.quorum.reachable))
+        yield _single("raftchaos_raft_observers", len(status.observers))
         yield _single("raftchaos_raft_log_index", status.last_index)
         yield _single("raftchaos_raft_commit_index", status.commit_index)
         yield _single("raftchaos_raft_applied_index", status.applied_index)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raftchaos.consensus import bootstrap
-from raftchaos.consensus.entries import NOOP, encode_members
+from raftchaos.consensus.entries import NOOP, Configuration, encode_configuration
 from raftchaos.consensus.transport import TcpTransport
 from raftchaos.faults.undo_plan import StepFailed
 from tests.simulation import seams
@@ -52,9 +52,11 @@ class Unruly:
 
 
 class Cluster:
-    """`with cluster:` while it is simulated. Machines are called n1, n2, …"""
+    """`with cluster:` while it is simulated. Machines are called n1, n2, …; the last ones observe."""
 
-    def __init__(self, world: World, size: int, *, drift: bool = True, unruly: float = 0.0, **raft: Any) -> None:
+    def __init__(
+        self, world: World, voters: int, *, observers: int = 0, drift: bool = True, unruly: float = 0.0, **raft: Any
+    ) -> None:
         self.world = world
         self.drift = drift
         self.raft_options: dict[str, Any] = raft
@@ -69,8 +71,10 @@ class Cluster:
         self.folder = Path(
             tempfile.mkdtemp(prefix="raftchaos-sim-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         )
-        names = [f"n{number}" for number in range(1, size + 1)]
+        names = [f"n{number}" for number in range(1, voters + observers + 1)]
         self.machines = {name: Machine(self, name, self.folder / name) for name in names}
+        for name in names[voters:]:
+            self.machines[name].observer = True
         self._chance = world.chance("cluster")
         self._stack = contextlib.ExitStack()
 
@@ -78,9 +82,12 @@ class Cluster:
         self._stack.callback(shutil.rmtree, self.folder, True)
         self._stack.callback(self.platter.close)
         self._stack.enter_context(seams.installed(self._proxy_answer, self._undo, self.platter.sync))
-        members = {name: f"{name}:7481" for name in self.machines}
+        members = Configuration({})
         for name, machine in self.machines.items():
-            entries = [(NOOP, 1, 0), (encode_members(members), 2, 0)]
+            join = members.with_observer if machine.observer else members.with_voter
+            members = join(name, f"{name}:7481")
+        for name, machine in self.machines.items():
+            entries = [(NOOP, 1, 0), (encode_configuration(members), 2, 0)]
             bootstrap._prepare(machine.folder, cluster_id=CLUSTER, name=name, entries=entries, hints={})
             self.platter.sync_all(machine.folder)
             self.world.at(self._chance.uniform(0.0, 0.2), machine.start_main)

@@ -21,7 +21,9 @@ def _ask(machine: Machine, peer: PeerProcess) -> list[Any]:
     """Ask a peer through its API; the answer, or the error, is in the list once it is there."""
     answers: list[Any] = []
     address = f"{machine.name}:7481"
-    request = JoinRequest(machine.name, machine.directory, address, f"{machine.name}:7480", "simulated")
+    request = JoinRequest(
+        machine.name, machine.directory, address, f"{machine.name}:7480", "simulated", machine.observer
+    )
 
     async def call() -> None:
         try:
@@ -48,12 +50,12 @@ async def ask_to_join(machine: Machine) -> JoinAnswer:
         await asyncio.sleep(machine.chance.uniform(0.2, 1.0))
 
 
-async def until_it_votes(machine: Machine, peer: PeerProcess) -> None:
-    """Ask again as long as the leader has not let it vote: it may have changed meanwhile."""
+async def until_it_is_let_in(machine: Machine, peer: PeerProcess) -> None:
+    """Ask again as long as the leader has not made it a member: it may have changed meanwhile."""
     raft = peer.replica.raft
-    while not raft.is_voter:
+    while not raft.is_member:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.JOIN_RETRY):
-                await peer.replica.waiting.until(lambda: raft.is_voter)
-        if not raft.is_voter:
+                await peer.replica.waiting.until(lambda: raft.is_member)
+        if not raft.is_member:
             await ask_to_join(machine)

@@ -36,6 +36,8 @@ class Machine:
         self.off = False
         """The machine as a whole is frozen."""
         self.removed = False
+        self.observer = False
+        """It asks for no vote when it joins."""
         self.incarnation = 0
         self.lives = 1
         self.directory = f"directory-of-{name}-{self.lives}"

@@ -8,7 +8,7 @@ from itertools import pairwise, permutations
 from tests.simulation.cluster import Cluster
 from tests.simulation.machine import Machine
 from tests.simulation.network import Weather
-from tests.simulation.workload import remove
+from tests.simulation.workload import promote, remove
 
 LONG = 0.15
 """Part of the trouble that is left alone so long that nodes fail of it."""
@@ -83,6 +83,7 @@ class Nemesis:
             (0.06 if self._power_cuts else 0.0, self._power_cut),
             (0.03 if self._removals else 0.0, self._remove),
             (0.06 if self._removals else 0.0, self._begin_anew),
+            (0.04 if self._observers() else 0.0, self._promote),
         ]
         deed = self._chance.choices([deed for _, deed in deeds], [weight for weight, _ in deeds])[0]
         self.deeds[deed.__name__] = self.deeds.get(deed.__name__, 0) + 1
@@ -215,6 +216,16 @@ class Nemesis:
             peer = self._chance.choice(peers)
             self._world.note("user", f"remove {name} at {peer.name}")
             peer.run(remove(self._cluster, peer, name))
+
+    def _observers(self) -> list[str]:
+        return [name for name, machine in sorted(self._cluster.machines.items()) if machine.observer]
+
+    def _promote(self) -> None:
+        peers = list(self._cluster.peers())
+        if peers:
+            name, peer = self._chance.choice(self._observers()), self._chance.choice(peers)
+            self._world.note("user", f"promote {name} at {peer.name}")
+            peer.run(promote(self._cluster, peer, name))
 
     # ---- faults that fail
 

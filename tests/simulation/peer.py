@@ -33,7 +33,7 @@ from raftchaos.faults import build_faults
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.peer.services import Services
 from tests.simulation.effects import BURN, BurnFault
-from tests.simulation.joining import ask_to_join, until_it_votes
+from tests.simulation.joining import ask_to_join, until_it_is_let_in
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.proxy_process import PROXIES, ProxyLink
 from tests.simulation.reaper_process import ReaperLink
@@ -242,7 +242,7 @@ class PeerProcess:
                 group.create_task(part)
 
     async def _register(self) -> None:
-        await until_it_votes(self.machine, self)
+        await until_it_is_let_in(self.machine, self)
         await self.registration.run()
 
     async def _until_removed(self) -> None:

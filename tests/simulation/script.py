@@ -4,9 +4,11 @@ A transcript is a text file of blocks: a command, a line of four dashes, and the
 that begin with `#` before a command are for people. `Script.run` plays the commands and gives the same file with the
 output as it is now.
 
-    start 3                                  a cluster of n1, n2, n3 that holds its leases and is led by n1
+    start 3 [2]                              a cluster of n1, n2, n3 that holds its leases and is led by n1 [and of
+                                             the observers n4, n5]
     submit t1 sequential burn:2 latency:1 on=n1,n2 limit=1 retries=0 count=1 continue at=n2
     cancel t1 · pause t1 · resume-task t1 · halt h1 at=n2 · resume · drain n2 · undrain n2 · remove n3 · read n2
+    promote n4
     partition n1 | n2 n3 · one-way n1 > n2 n3 · heal
     kill n2 main|proxy|reaper|all … · restart n2 · stop n2 · freeze n2 · thaw n2 · suspend n2 · wake n2
     lead n2                                  the leader hands over to n2
@@ -14,8 +16,9 @@ output as it is now.
     fail-undo n2 · mend-undo n2 · fail-inject n2 · mend-inject n2
     trap n2 inject kill                      at the next injection there main is killed (or: freeze)
     advance 5s · until task t1 ended · until fault t1 · until leader [n2] · until node n2 failed
+    until voter n4
     expect task t1 completed passed · expect faults none · expect node n2 failed · expect halted|running
-    show task t1 · show nodes · show faults
+    show task t1 · show nodes · show members · show faults
 
 `leader` and `follower` stand for the present leader and for its first follower by name.
 """
@@ -89,8 +92,8 @@ class Script:
 
     def run(self, blocks: list[Block]) -> list[Block]:
         """The same blocks with the output as it is now. Stops at the first violation."""
-        size = int(blocks[0].command.split()[1])
-        cluster = self._cluster = Cluster(self.world, size, drift=False)
+        voters, observers, *_ = (int(word) for word in [*blocks[0].command.split()[1:], "0"])
+        cluster = self._cluster = Cluster(self.world, voters, observers=observers, drift=False)
         cluster.restart_after = None
         actions, views = Actions(cluster), Views(cluster)
         played = []

@@ -150,6 +150,9 @@ class Actions:
         peer = self._peer(words)
         peer.run(remove(self._cluster, peer, self.machine(name).name))
 
+    def _promote(self, rest: str) -> asyncio.Future[str]:
+        return self._ask(rest.split(), lambda peer: peer.services.promote_node(rest.split()[0]))
+
     # ---- trouble
 
     def _lead(self, rest: str) -> None:

@@ -36,6 +36,8 @@ class Views:
                 return lambda: task in self._state.tasks and self._state.tasks[task].status == status
             case ["node", name, status]:
                 return lambda: name in self._state.nodes and self._state.nodes[name].status == status
+            case ["voter", name]:
+                return lambda: f"{name} voter" in self._members()
             case ["gone", name]:
                 return lambda: self._cluster.machines[name].main is None
             case _:
@@ -82,8 +84,19 @@ class Views:
                     yield f"{name} {node.status}{drained} incarnation {node.incarnation}"
             case ["faults"]:
                 yield from self._faults() or ["none"]
+            case ["members"]:
+                yield from self._members()
             case _:
                 raise ValueError(f"found `show {text}`")
+
+    def _members(self) -> list[str]:
+        """As the leader has them."""
+        leader = self._cluster.leader()
+        if leader is None:
+            return ["nobody leads"]
+        present = leader.replica.raft.configuration
+        roles = {**dict.fromkeys(present.voters, "voter"), **dict.fromkeys(present.observers, "observer")}
+        return [f"{name} {role}" for name, role in sorted(roles.items())]
 
     def _task(self, task: str) -> list[str]:
         if task in self._state.finished:

@@ -50,9 +50,11 @@ class SeedRun:
         chance = self.world.chance("plan")
         self.durability = chance.choice((PROCESS, PROCESS, DISK))
         self.size = chance.choice((3, 3, 3, 3, 4, 5))
+        self.observers = self.world.chance("observers").choice((0, 0, 0, 1, 2))
         self.cluster = Cluster(
             self.world,
             self.size,
+            observers=self.observers,
             unruly=chance.choice((0.0, 0.0, 0.02)),
             timings=chance.choice(TIMINGS),
             durability=self.durability,

@@ -262,3 +262,18 @@ def remove(cluster: Cluster, peer: PeerProcess, name: str) -> Coroutine[Any, Any
             cluster.world.note("user", f"remove {name}: done")
 
     return call()
+
+
+def promote(cluster: Cluster, peer: PeerProcess, name: str) -> Coroutine[Any, Any, None]:
+    """Ask a peer to let an observer vote; what comes of it is noted."""
+
+    async def call() -> None:
+        try:
+            await peer.services.promote_node(name)
+        except RaftchaosError as error:
+            cluster.world.note("user", f"promote {name}: {error}")
+        else:
+            cluster.machines[name].observer = False
+            cluster.world.note("user", f"promote {name}: done")
+
+    return call()

@@ -1,5 +1,6 @@
-"""Raft's promises: a committed entry is on a majority at every instant, never changes, and is in every later leader's
-log. What a peer has is what would still be there if it were killed now.
+"""Raft's promises: a committed entry is on a majority of the voters at every instant, never changes, and is in every
+later leader's log; who only observes neither leads nor counts. What a peer has is what would still be there if it were
+killed now.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from raftchaos.consensus.raft import Raft
-from raftchaos.consensus.seams import LEADER
+from raftchaos.consensus.seams import FOLLOWER, LEADER
 from raftchaos.consensus.storage import MemoryLog
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class LogCheck:
         """The log of each machine, of its dead process if none runs: up to `stable` it is on the disk."""
         self._seen: dict[str, int] = {}
         self._leads: dict[str, int] = {}
+        self._voted: dict[str, tuple[int, str | None]] = {}
         self._leaders: dict[int, str] = {}
 
     def forget(self, name: str) -> None:
@@ -57,13 +59,28 @@ class LogCheck:
         self._leads[peer.name] = -1
 
     def turned(self, peer: PeerProcess) -> None:
-        """Look whether it leads, or has committed something."""
+        """Look whether it leads, has voted, or has committed something."""
         raft = peer.replica.raft
+        if raft.role != FOLLOWER and not raft.is_voter:
+            self._world.violated("LOG", f"{peer.name} stands or leads in term {raft.term} without a vote")
+        if self._voted.get(peer.name) != (raft.term, raft.vote):
+            self._voted[peer.name] = raft.term, raft.vote
+            self._votes(peer, raft)
         if raft.role == LEADER and self._leads[peer.name] != raft.term:
             self._leads[peer.name] = raft.term
             self._begins_to_lead(peer, raft)
         if raft.commit_index > self._seen[peer.name]:
             self._commits(peer, raft)
+
+    def _votes(self, peer: PeerProcess, raft: Raft) -> None:
+        """One that does not know of its vote yet may be asked for it, but only by somebody who does."""
+        if raft.vote is None or raft.is_voter:
+            return
+        candidate = next((other.replica.raft for other in self._cluster.peers() if other.name == raft.vote), None)
+        if candidate is not None and candidate.term == raft.term:
+            known = [configuration.voters for _, configuration in candidate._configurations]
+            if not any(peer.name in voters for voters in known):
+                self._world.violated("LOG", f"{peer.name} observes, and {raft.vote} asked for its vote")
 
     def _begins_to_lead(self, peer: PeerProcess, raft: Raft) -> None:
         self._world.note(peer.name, f"leads in term {raft.term}")
@@ -89,7 +106,7 @@ class LogCheck:
 
     def _on_a_majority(self, peer: PeerProcess, raft: Raft, index: int) -> None:
         """Of the voters of its newest configuration, or of the one before: it may have been appended just after."""
-        voters = [set(members) for _, members in raft._configurations[-2:]]
+        voters = [set(configuration.voters) for _, configuration in raft._configurations[-2:]]
         holders = [{name for name in names if self._holds(name, index, raft.log)} for names in voters]
         if all(2 * len(held) <= len(names) for held, names in zip(holders, voters, strict=True)):
             held, names = sorted(holders[-1]), sorted(voters[-1])

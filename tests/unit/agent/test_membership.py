@@ -10,7 +10,9 @@ import pytest
 
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.agent.membership import Membership
-from raftchaos.core.commands import RegisterNode, RemoveNode, encode
+from raftchaos.consensus.twin import InMemoryReplica
+from raftchaos.core.commands import AdmitNode, RegisterNode, RemoveNode, encode
+from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest
 from raftchaos.errors import Conflict, NotFound, Refused, UsageError
@@ -117,7 +119,7 @@ def test_a_removal_goes_on_under_the_next_leader() -> None:
             members.cluster.elect("b")
             raise Conflict("a does not lead any more; the members did not change")
 
-        members.cluster.logs["a"].remove_voter = deposed  # type: ignore[method-assign]
+        members.cluster.logs["a"].remove_member = deposed  # type: ignore[method-assign]
         await members.of["a"].remove("c", timeout=10)
         assert (members.nodes("b"), members.voters) == (["a", "b"], ["a", "b"])
 
@@ -144,12 +146,12 @@ def test_nobody_joins_in_the_place_of_a_voter_that_is_half_removed() -> None:
             raise Refused("not now")
 
         leader = members.cluster.logs["a"]
-        remove, leader.remove_voter = leader.remove_voter, failing  # type: ignore[method-assign]
+        remove, leader.remove_member = leader.remove_member, failing  # type: ignore[method-assign]
         with pytest.raises(Refused, match="not now"):
             await members.of["b"].remove("c", timeout=5)
-        with pytest.raises(Refused, match="still votes"):
+        with pytest.raises(Refused, match="still a member"):
             await members.of["b"].join(joining("c"), timeout=5)
-        leader.remove_voter = remove  # type: ignore[method-assign]
+        leader.remove_member = remove  # type: ignore[method-assign]
         await members.of["b"].remove("c", timeout=5)
         await members.of["b"].join(joining("c"), timeout=5)
         await until(lambda: members.voters == ["a", "b", "c"])
@@ -188,5 +190,89 @@ def test_a_removal_does_not_wait_for_a_peer_that_does_not_come() -> None:
         await members.of["b"].remove("d", timeout=2)
         await asyncio.sleep(60)
         assert (members.nodes("a"), tries) == (["a", "b"], ["d", "d"])
+
+    play(scenario)
+
+
+def newcomer(members: Members, name: str) -> None:
+    """A peer that runs and waits to be let in."""
+    InMemoryReplica(name, ReplicatedState(), members.cluster, voter=False)
+
+
+def test_who_asks_for_no_vote_observes() -> None:
+    async def scenario(members: Members) -> None:
+        newcomer(members, "d")
+        asked = JoinRequest("d", "new-d", "127.0.0.1:1", "127.0.0.1:2", "", observer=True)
+        await members.of["b"].join(asked, timeout=5)
+        await until(lambda: members.cluster.observers == {"d"})
+        await members.of["b"].join(joining("d"), timeout=5)  # it asks again, and has forgotten what for
+        await asyncio.sleep(5)
+        assert (members.voters, members.cluster.observers) == (["a", "b", "c"], {"d"})
+        await members.of["b"].promote("d", timeout=5)
+        assert (members.voters, members.cluster.observers) == (["a", "b", "c", "d"], set())
+        await members.of["b"].promote("d", timeout=5)
+
+    play(scenario)
+
+
+def test_the_eighth_peer_observes_and_is_not_promoted() -> None:
+    async def scenario(members: Members) -> None:
+        for name in "defghi":
+            newcomer(members, name)
+            await members.of["b"].join(joining(name), timeout=5)
+        await until(lambda: members.cluster.observers == {"h", "i"})
+        assert members.voters == list("abcdefg")
+        with pytest.raises(Refused, match="7 voters, at most 7"):
+            await members.of["b"].promote("h", timeout=5)
+        await members.of["b"].remove("g", timeout=5)
+        await members.of["b"].promote("h", timeout=5)
+        assert (members.voters, members.cluster.observers) == (list("abcdefh"), {"i"})
+
+    play(scenario)
+
+
+def test_only_a_member_is_promoted() -> None:
+    async def scenario(members: Members) -> None:
+        with pytest.raises(NotFound, match="found no node 'x'"):
+            await members.of["b"].promote("x", timeout=5)
+        await members.of["b"].join(joining("d"), timeout=5)  # it never comes
+        with pytest.raises(Refused, match="not a member yet"):
+            await members.of["b"].promote("d", timeout=5)
+
+    play(scenario)
+
+
+def test_a_removed_observer_leaves_the_registry_and_the_members() -> None:
+    async def scenario(members: Members) -> None:
+        newcomer(members, "d")
+        asked = JoinRequest("d", "new-d", "127.0.0.1:1", "127.0.0.1:2", "", observer=True)
+        await members.of["b"].join(asked, timeout=5)
+        await until(lambda: members.cluster.observers == {"d"})
+        with pytest.raises(Conflict, match="directory"):
+            await members.of["b"].join(JoinRequest("d", "another", "127.0.0.1:1", "127.0.0.1:2", "", True), timeout=5)
+        await members.of["b"].remove("d", timeout=5)
+        assert (members.nodes("a"), members.cluster.observers) == (["a", "b", "c"], set())
+        await members.cluster.logs["a"].propose("half", encode(AdmitNode("d", "new-d", "127.0.0.1:1", "127.0.0.1:2")))
+        members.cluster.observers.add("d")
+        await members.cluster.logs["a"].propose("half-a-removal", encode(RemoveNode("d")))
+        await until(lambda: members.cluster.observers == set(), 60)
+
+    play(scenario)
+
+
+def test_what_the_first_release_would_take_for_a_removal_is_not_said_to_it() -> None:
+    """It knows one type of message, and takes all in it that is no join for a removal."""
+
+    async def scenario(members: Members) -> None:
+        said: list[dict[str, Any]] = []
+        leader = members.cluster.logs["a"]
+        leader.on_message(lambda sender, message: said.append(message))
+        newcomer(members, "d")
+        await members.of["b"].join(JoinRequest("d", "new-d", "127.0.0.1:1", "127.0.0.1:2", "", True), timeout=5)
+        await until(lambda: members.cluster.observers == {"d"})
+        await members.of["b"].promote("d", timeout=5)
+        asked = [message["what"] for message in said if message["type"] == "membership.ask"]
+        assert set(asked) <= {"join", "remove"}
+        assert {message["what"] for message in said if message["type"] == "membership.wish"} == {"observe", "promote"}
 
     play(scenario)

@@ -201,6 +201,14 @@ class FakePeer:
     async def drain_node(self, name: str, drained: bool) -> Outcome:
         return self.write(commands.DrainNode(name, drained))
 
+    def behind(self) -> Mapping[str, int]:
+        return {}
+
+    async def promote_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
+        if name not in self.machine.state.nodes:
+            raise NotFound(f"found no node {name!r}")
+        return Outcome(self.machine.applied_index, {"ok": True, "promoted": name})
+
     async def remove_node(self, name: str, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> Outcome:
         return self.write(commands.RemoveNode(name))
 

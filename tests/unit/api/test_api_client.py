@@ -89,6 +89,7 @@ async def test_nodes(served: Served) -> None:
 async def test_drain_undrain_and_remove(served: Served) -> None:
     assert (await served.client.drain("node-2"))["drained"] is True
     assert (await served.client.undrain("node-2"))["drained"] is False
+    assert (await served.client.promote("node-2"))["role"] == "voter"
     await served.client.remove_node("node-2")
     assert [node["name"] for node in await served.client.nodes()] == ["node-1", "node-3"]
     with pytest.raises(NotFound):
@@ -244,7 +245,7 @@ async def test_proxies_belong_to_the_peer_that_is_asked(served: Served) -> None:
 
 
 async def test_join(served: Served) -> None:
-    joined = await served.client.join("node-4", "e" * 32, "127.0.0.1:8001", "127.0.0.1:8000")
+    joined = await served.client.join("node-4", "e" * 32, "127.0.0.1:8001", "127.0.0.1:8000", observer=True)
     assert joined["cluster"] == served.peers[0].cluster
     assert joined["members"]["node-4"] == "127.0.0.1:8001"
     with pytest.raises(Conflict):

@@ -153,3 +153,11 @@ def test_an_address_that_stands_for_all_needs_one_to_advertise() -> None:
 def test_wrong_words(flags: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         peer_settings(flags)
+
+
+def test_an_observer_is_told_by_flag_or_file(tmp_path: Path) -> None:
+    assert not peer_settings({"observer": None}).observer
+    assert peer_settings({"observer": True}).observer
+    assert peer_settings({}, read_config(written(tmp_path, "observer: true\n"))).observer
+    with pytest.raises(InvalidDocument, match="true or false"):
+        read_config(written(tmp_path, "observer: perhaps\n"))

@@ -96,6 +96,9 @@ class RealCluster:
         self.replicas[name] = replica
         return replica
 
+    def address(self, name: str) -> str:
+        return self.addresses[name]
+
     async def add(self, name: str) -> Replica:
         leader = await self.leader()
         replica = await self.expect(name, leader.members)
@@ -166,9 +169,16 @@ class TwinCluster:
             self.machines[name] = Machine()
             self.replicas[name] = InMemoryReplica(name, self.machines[name], self.network)
 
-    async def add(self, name: str) -> ReplicatedLog:
+    async def grow_without_vote(self, name: str) -> ReplicatedLog:
         self.machines[name] = Machine()
-        replica = self.replicas[name] = InMemoryReplica(name, self.machines[name], self.network, voter=False)
+        self.replicas[name] = InMemoryReplica(name, self.machines[name], self.network, voter=False)
+        return self.replicas[name]
+
+    def address(self, name: str) -> str:
+        return f"{name}:1"
+
+    async def add(self, name: str) -> ReplicatedLog:
+        replica = await self.grow_without_vote(name)
         await self.network.leader_replica().add_voter(name, f"127.0.0.1:{free_port()}", timeout=5)
         return replica
 

@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from raftchaos.consensus import seams
-from raftchaos.consensus.entries import NOOP, LogEntry, decode_command, encode_command, encode_members
+from raftchaos.consensus.entries import (
+    NOOP,
+    Configuration,
+    LogEntry,
+    decode_command,
+    encode_command,
+    encode_configuration,
+)
 from raftchaos.consensus.messages import check
 from raftchaos.consensus.node import PeerNode
 from raftchaos.consensus.raft import Raft
@@ -114,7 +121,7 @@ def founded(*names: str) -> MemoryLog:
     """The log of a cluster of these voters before its first election."""
     log = MemoryLog()
     log.add(NOOP, 1, 0)
-    log.add(encode_members({name: f"{name}:1" for name in names}), 2, 0)
+    log.add(encode_configuration(Configuration({name: f"{name}:1" for name in names})), 2, 0)
     log.flush()
     return log
 
@@ -335,6 +342,7 @@ class VirtualCluster:
         raft, owner = self.rafts[name], self.owners[name]
         if raft.role == seams.LEADER:
             assert self.leaders.setdefault(raft.term, name) == name, f"two leaders in term {raft.term}"
+            assert raft.is_voter, f"{name} leads without a vote"
         for index, content in owner.applied:
             assert self.committed.setdefault(index, content) == content, f"{name} applied another entry {index}"
         for _, content in owner.applied:

@@ -188,10 +188,10 @@ async def test_members_are_added_and_removed_by_the_leader(either: Cluster) -> N
     assert leader.status().quorum.voters == ("a", "b", "c")
     await eventually(lambda: either.machines["c"].commands == ["before it came"])
     name = follower.status().name
-    await leader.remove_voter(name, timeout=5)
+    await leader.remove_member(name, timeout=5)
     assert leader.status().quorum.voters == tuple(sorted({"a", "b", "c"} - {name}))
     with pytest.raises(NotFound):
-        await leader.remove_voter(name, timeout=1)
+        await leader.remove_member(name, timeout=1)
     await leader.propose("w:2", b"after it left")
 
 
@@ -211,11 +211,11 @@ async def test_the_last_voter_and_a_needed_one_are_not_removed(either: Cluster) 
     await either.stop(followers[0])
     await eventually(lambda: len(leader.status().quorum.reachable) == 2)
     with pytest.raises(Refused):
-        await leader.remove_voter(followers[1], timeout=2)
-    await leader.remove_voter(followers[0], timeout=2)
-    await leader.remove_voter(followers[1], timeout=2)
+        await leader.remove_member(followers[1], timeout=2)
+    await leader.remove_member(followers[0], timeout=2)
+    await leader.remove_member(followers[1], timeout=2)
     with pytest.raises(Refused):
-        await leader.remove_voter(leader.status().name, timeout=2)
+        await leader.remove_member(leader.status().name, timeout=2)
 
 
 async def test_a_leader_hands_over_and_may_then_leave(either: Cluster) -> None:
@@ -226,7 +226,7 @@ async def test_a_leader_hands_over_and_may_then_leave(either: Cluster) -> None:
     new = await either.leader()
     assert new.status().name != name
     assert new.status().term > term
-    await new.remove_voter(new.status().name, timeout=5)
+    await new.remove_member(new.status().name, timeout=5)
     third = await either.leader()
     await eventually(lambda: third.status().quorum.voters == tuple(sorted({"a", "b", "c"} - {new.status().name})))
     assert await new.transfer_leadership(timeout=0.1) is False

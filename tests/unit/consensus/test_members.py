@@ -62,7 +62,7 @@ async def test_a_removed_peer_knows_it_and_can_come_back_as_a_new_one(cluster: R
     leaving = cluster.replicas[name]
     changes: list[bool] = []
     leaving.on_change(lambda: changes.append(leaving.removed))
-    await leader.remove_voter(name, timeout=5)
+    await leader.remove_member(name, timeout=5)
     await eventually(lambda: leaving.removed)
     await eventually(lambda: bool(changes) and changes[-1])
     await eventually(lambda: not leader.raft.extras)
@@ -96,7 +96,7 @@ async def test_a_peer_that_was_away_when_it_was_removed_learns_it(cluster: RealC
     leader = await cluster.leader()
     name = cluster.followers()[0]
     await cluster.stop(name)
-    await leader.remove_voter(name, timeout=5)
+    await leader.remove_member(name, timeout=5)
     if long:  # the leader has given up telling it
         await eventually(lambda: not leader.raft.extras)
     term = leader.status().term
@@ -110,7 +110,7 @@ async def test_a_leader_that_leaves_hands_over_first(cluster: RealCluster) -> No
     await cluster.grow("a", "b", "c")
     leader = await cluster.leader()
     follower = cluster.replicas[cluster.followers()[0]]
-    going = asyncio.ensure_future(leader.remove_voter(leader.name, timeout=5))
+    going = asyncio.ensure_future(leader.remove_member(leader.name, timeout=5))
     assert (await follower.propose("meanwhile", b"x", timeout=5)).result == {"position": 1}
     await going
     await eventually(lambda: leader.removed)
@@ -166,7 +166,7 @@ async def test_the_removed_one_of_two_learns_it(cluster: RealCluster) -> None:
     leader = await cluster.leader()
     (name,) = cluster.followers()
     leaving = cluster.replicas[name]
-    await leader.remove_voter(name, timeout=5)
+    await leader.remove_member(name, timeout=5)
     await eventually(lambda: leaving.removed)
     assert leader.status().quorum.voters == (leader.name,)
     await leader.propose("w:1", b"alone")

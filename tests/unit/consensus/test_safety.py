@@ -10,6 +10,7 @@ import random
 import pytest
 from consensus_virtual import VirtualClock, VirtualCluster, command, virtual_time
 
+from raftchaos.consensus.entries import Configuration
 from raftchaos.consensus.raft import Raft
 from raftchaos.consensus.seams import LEADER
 from raftchaos.errors import Refused
@@ -34,15 +35,18 @@ def disturb(cluster: VirtualCluster, chance: random.Random, crashes: bool) -> No
 
 
 def change_members(raft: Raft, cluster: VirtualCluster, chance: random.Random) -> None:
-    """Remove a voter or add one, if the leader may just now."""
-    name = chance.choice(cluster.names)
-    members = dict(raft.members)
-    if name == raft.me.name or (name in members and len(members) <= 2):
+    """Remove a member, promote an observer, or add a voter or an observer, if the leader may just now."""
+    name, present = chance.choice(cluster.names), raft.configuration
+    if name == raft.me.name or (name in present.voters and len(present.voters) <= 2):
         return
-    if members.pop(name, None) is None:
-        members[name] = f"{name}:1"
+    if name in present.voters or (name in present.observers and chance.random() < 0.3):
+        wanted = present.without(name)
+    elif name in present.observers or chance.random() < 0.5:
+        wanted = present.with_voter(name, f"{name}:1")
+    else:
+        wanted = present.with_observer(name, f"{name}:1")
     with contextlib.suppress(Refused):
-        raft.change_members(members)
+        raft.change_configuration(wanted)
 
 
 def run(
@@ -75,17 +79,18 @@ def calm(cluster: VirtualCluster, clock: VirtualClock) -> None:
         if name not in cluster.rafts:
             cluster.start(name)
     end = clock.now + 10.0
-    voters: frozenset[str] = frozenset()
+    members: set[str] = set()
     while clock.now < end:
         cluster.step()
         leaders = [raft for raft in cluster.rafts.values() if raft.leader_ready]
-        voters = max(leaders, key=lambda raft: raft.term).voters if leaders else frozenset()
-        rafts = [cluster.rafts[name] for name in voters]
+        present = max(leaders, key=lambda raft: raft.term).configuration if leaders else Configuration({})
+        members = {*present.voters, *present.observers}
+        rafts = [cluster.rafts[name] for name in sorted(members)]
         applied = {raft.applied_index for raft in rafts}
         if len(applied) == 1 and all(raft.applied_index == raft.log.last_index for raft in rafts):
             break
-    assert voters, "nobody leads"
-    states = [cluster.owners[name].state for name in sorted(voters)]
+    assert members, "nobody leads"
+    states = [cluster.owners[name].state for name in sorted(members)]
     assert all(state == states[0] for state in states)
     assert set(cluster.acknowledged) <= set(states[0]), "an acknowledged entry is lost"
     assert len(states[0]) > 50, "the cluster did hardly anything"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from raftchaos.consensus import bootstrap, files
+from raftchaos.consensus.entries import Configuration
 from raftchaos.consensus.snapshot import Key, Snapshot, SnapshotStore
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable
@@ -43,7 +44,7 @@ def filled(path: Path, count: int = 5) -> Path:
 
 def snapshot_at(path: Path, last: int, term: int) -> None:
     store = SnapshotStore(bootstrap.raft_directory(path) / "snapshot")
-    data = Snapshot(Key(last, term), {"a": "a:1"}, 2, b"state").encode()
+    data = Snapshot(Key(last, term), Configuration({"a": "a:1"}), 2, b"state").encode()
     store.save(Key(last, term), data, lambda: True, lambda: None)
     store.close()
 
@@ -253,7 +254,7 @@ def test_a_full_disk_is_an_error_and_leaves_whole_records(tmp_path: Path, monkey
 def test_chunks_put_a_snapshot_together_in_order_only(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path / "snapshot")
     key = Key(9, 2)
-    data = Snapshot(key, {"a": "a:1"}, 2, b"x" * 600_000).encode()
+    data = Snapshot(key, Configuration({"a": "a:1"}), 2, b"x" * 600_000).encode()
     store.save(key, data, lambda: True, lambda: None)
     sender, offset, last = store, 0, False
     receiver = SnapshotStore(None)
@@ -273,7 +274,7 @@ def test_chunks_put_a_snapshot_together_in_order_only(tmp_path: Path) -> None:
 def test_an_unwanted_snapshot_does_not_replace_the_present_one(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path / "snapshot")
     for last, wanted in ((9, True), (5, False)):
-        data = Snapshot(Key(last, 1), {"a": "a:1"}, 2, b"").encode()
+        data = Snapshot(Key(last, 1), Configuration({"a": "a:1"}), 2, b"").encode()
         store.save(Key(last, 1), data, lambda wanted=wanted: wanted, lambda: None)  # type: ignore[misc]
     snapshot = store.load()
     assert snapshot is not None
