@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.report import cell, machine, quantiles, show, spread, table
 from raftchaos.consensus import bootstrap
 from raftchaos.consensus.config import DISK, PROCESS, Durability
-from raftchaos.consensus.entries import encode_command, encode_members
+from raftchaos.consensus.entries import Configuration, encode_command, encode_configuration
 from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.consensus.snapshot import SnapshotStore
 from raftchaos.core.interfaces import Entry
@@ -213,7 +213,7 @@ def write_log(directory: Path, name: str, addresses: dict[str, str], term: int, 
     store = SnapshotStore(bootstrap.raft_directory(directory) / "snapshot")
     log, _ = bootstrap.load(directory, store, cluster_id=CLUSTER, name=name)
     log.setCurrentTerm(term, None)
-    log.add(encode_members(addresses), 2, 0)
+    log.add(encode_configuration(Configuration(addresses)), 2, 0)
     for number in range(count):
         log.add(encode_command(f"{name}:{number}", 0, PAYLOAD), 3 + number, term)
     log.close()
