@@ -202,6 +202,9 @@ def machines() -> Iterator[tuple[Network, list[Machine]]]:
         made = [Machine(number, network, root, library) for number in range(1, PEERS + 1)]
         for each in made:
             stack.callback(each.close)
+            data = root / f"data-{each.number}"
+            data.mkdir(mode=0o700)
+            each.data.symlink_to(data)  # a machine's own disk is memory, where the sync of a vote costs nothing
         stack.enter_context(inside(network.namespace(PEERS + 1)))
         yield network, made
 
