@@ -152,6 +152,10 @@ class PeerProcess:
         assert self.process is not None
         return self.process.wait(seconds)
 
+    def wait_childless(self, seconds: float = 5) -> None:
+        """Until no helper process of a peer that has ended is left; a reaper that starts sees it a moment later."""
+        wait_until(lambda: not self.children(), seconds, f"no process of {self.name} is left")
+
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
@@ -364,8 +368,10 @@ class Shop:
         return self
 
     def gaps(self, name: str) -> list[tuple[float, float]]:
-        """When the upstream saw nothing from this node's proxy."""
-        return self.upstream.gaps(f"/{name}")
+        """When the upstream saw nothing from this node's proxy, because that answered otherwise meanwhile: not because
+        the whole machine stood still."""
+        bad = [at for at, _, result in list(self.samplers[name].samples) if result != 200]
+        return [gap for gap in self.upstream.gaps(f"/{name}") if any(gap[0] <= at <= gap[1] for at in bad)]
 
     def clean(self, name: str) -> bool:
         """Whether a request through the node's proxy is answered at once and well."""

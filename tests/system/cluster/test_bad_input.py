@@ -117,7 +117,7 @@ def test_ports_in_use(cluster: Cluster, tmp_path: Path) -> None:
             assert peer.wait_exit() == 5, peer.output()
             assert f"127.0.0.1:{port}" in peer.output()
             assert "Traceback" not in peer.output()
-            assert not peer.children()
+            peer.wait_childless()
             # it has not founded a cluster: with a free port and --join it can still become what was meant
             assert not (peer.data / "raft").exists()
 
@@ -142,7 +142,7 @@ def test_the_port_of_a_proxy_in_use(cluster: Cluster, tmp_path: Path) -> None:
         peer.start()  # this time it has a cluster, and finds out once its proxy process runs
         assert peer.wait_exit() == 5, peer.output()
         assert "Traceback" not in peer.output()
-        assert not peer.children()
+        peer.wait_childless()
 
 
 def test_an_unusable_data_directory(cluster: Cluster, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_drain_and_remove(cluster: Cluster, shop: Shop) -> None:
     # and it does not come back by itself, whatever its command line says
     cluster["node-3"].start(cluster["node-1"].api)
     assert cluster["node-3"].wait_exit(30) == 5, cluster["node-3"].output()[-2000:]
-    assert not cluster["node-3"].children()
+    cluster["node-3"].wait_childless()
     assert names(cluster["node-1"]).keys() == {"node-1", "node-2"}
 
 

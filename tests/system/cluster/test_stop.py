@@ -19,7 +19,7 @@ def test_sigterm_in_the_middle_of_a_step(cluster: Cluster, shop: Shop, who: str)
     task = cluster.submit(orchestration("parallel", [outage("one", 8, continueOnFailure=True)]), asked)
     wait_until(lambda: [s for s in shop.samplers[victim.name].samples if s[2] == 503], 15, "the fault is on")
     assert victim.stop() == 0, victim.output()
-    assert not victim.children()
+    victim.wait_childless()
     runs = {run["node"]: run for run in asked.get(f"/api/v1/tasks/{task}")["steps"][0]["runs"]}
     assert runs[victim.name]["status"] == "interrupted", "its last words were taken"
     assert runs[victim.name]["effects"][0]["touched"] > 0
@@ -37,7 +37,7 @@ def test_sigterm_while_it_starts_leaves_no_process(cluster: Cluster, seconds: fl
     peer.signal(signal.SIGTERM)
     assert peer.wait_exit(15) in (0, -signal.SIGTERM), peer.output()
     assert "Traceback" not in peer.output()
-    wait_until(lambda: not peer.children(), 5, "no process is left")
+    peer.wait_childless()
 
 
 def test_sigterm_while_it_waits_to_be_let_in(cluster: Cluster) -> None:
@@ -49,4 +49,4 @@ def test_sigterm_while_it_waits_to_be_let_in(cluster: Cluster) -> None:
     wait_until((joiner.data / "identity.msgpack").exists, 15, "it asks")
     joiner.signal(signal.SIGTERM)
     assert joiner.wait_exit(5) == 0, joiner.output()
-    assert not joiner.children()
+    joiner.wait_childless()
