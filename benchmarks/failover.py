@@ -80,7 +80,9 @@ class Stage:
         began = time.monotonic()
         while not await condition():
             if time.monotonic() - began > PATIENCE:
-                raise SystemExit(f"waited {PATIENCE:g} s until {what}")
+                said = "".join(f"\n--- {each.name}\n{each.output()[-2000:]}" for each in self.machines)
+                views = [await self.status(each) for each in self.machines]
+                raise SystemExit(f"waited {PATIENCE:g} s until {what}; they say {views}{said}")
             await asyncio.sleep(LOOK)
         return time.monotonic() - began
 
