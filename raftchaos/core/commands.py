@@ -3,6 +3,10 @@
 A command is data. Whoever proposes it evaluates everything that could differ between peers (clocks, templates, cron,
 schemas); `apply` only compares and copies. On the wire and in the Raft log a command is msgpack
 `[VERSION, kind, fields]`.
+
+What a kind means and which fields it has never changes once a release has gone out: another field or another meaning is
+another kind, with the release that brought it as `since`. What a peer says before anybody knows its release
+(`RegisterNode`, `AdmitNode`), and `Halt`, stay as they are for ever.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ import msgpack
 from raftchaos.errors import RaftchaosError, UsageError
 
 VERSION = 1
+FIRST = "0.1.0"
+"""The first release: every other one knows its commands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,8 @@ class Command:
     """Base of all commands."""
 
     kind: ClassVar[str] = ""
+    since: ClassVar[str] = FIRST
+    """The release that brought this kind: it is proposed once all nodes run that one or a later one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,20 +268,34 @@ def encode(command: Command) -> bytes:
     return packed
 
 
+def kind_of(data: bytes) -> type[Command]:
+    """The class of an encoded command, without decoding its fields. Raises KeyError for a kind that is not known."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
+    unpacker.read_array_header()
+    unpacker.skip()
+    return KINDS[unpacker.unpack()]
+
+
 def decode(data: bytes) -> Command:
-    """The command in `data`. Raises `UnknownCommand` for a kind or version of another release, `UsageError` for
-    anything that is not a command."""
+    """The command in `data`. Raises `UnknownCommand` for a kind, a version or a field of another release, `UsageError`
+    for anything that is not a command."""
     try:
         version, kind, fields = msgpack.unpackb(data, strict_map_key=False)
         known = KINDS.get(kind)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise UsageError(f"found {len(data)} bytes that are no command ({error})") from None
     if version != VERSION or known is None:
-        raise UnknownCommand(
-            f"found the command {kind!r} of version {version}, this release knows version {VERSION}",
-            hint="upgrade this peer to the release of the others",
-        )
+        raise _unknown(f"the command {kind!r} of version {version}, this release knows version {VERSION}")
     try:
         return known(**fields)
     except TypeError as error:
+        strange = set(fields) - {item.name for item in dataclasses.fields(known)} if isinstance(fields, dict) else ()
+        if strange:
+            shown = ", ".join(sorted(map(str, strange)))
+            raise _unknown(f"the command {kind!r} with fields that this release does not know: {shown}") from None
         raise UsageError(f"found wrong fields for the command {kind!r}: {error}") from None
+
+
+def _unknown(what: str) -> UnknownCommand:
+    return UnknownCommand(f"found {what}", hint="upgrade this peer to the release of the others")

@@ -178,6 +178,7 @@ class Assembly:
         for listener in (ProxyLease(self.proxy), self.reaper, self.agent):
             self.keeper.add_listener(listener)
         self.replica.meter = self.counts
+        self.replica.nodes = lambda: self.machine.state.nodes
         self.replica.on_applied(self._on_applied)
         self.machine.events.subscribe(self._on_event)
 

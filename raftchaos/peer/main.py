@@ -123,7 +123,7 @@ async def _end(assembly: Assembly, running: asyncio.Task[None]) -> None:
         with contextlib.suppress(TimeoutError, RaftchaosError):
             await assembly.stop()
         running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, RaftchaosError):  # it ends for another reason, which is told
             await _first_error(running)
 
 
@@ -139,9 +139,9 @@ async def _until_end(assembly: Assembly, running: asyncio.Task[None], asked: asy
         while not asked.is_set():
             await wake.wait()
             wake.clear()
+            _check(assembly)  # first: whatever else went wrong then went wrong because of it
             if running.done():
                 await _first_error(running)
-            _check(assembly)
     finally:
         asking.cancel()
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from raftchaos import limits
@@ -16,24 +17,39 @@ from raftchaos.agent.proxies import listen_on
 from raftchaos.client import Client
 from raftchaos.config import PeerSettings, parse_address
 from raftchaos.consensus.replica import Replica, ReplicaConfig
+from raftchaos.core import releases
 from raftchaos.core.interfaces import Meter, NullMeter, Outcome
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
+from raftchaos.model.nodes import Node
 
 LOGGER = logging.getLogger(__name__)
 
 
 class PeerReplica(Replica):
-    """The replica of a peer: also measures how long its own proposals take."""
+    """The replica of a peer: also measures how long its own proposals take, and holds back those of which other nodes
+    would know nothing."""
 
     meter: Meter = NullMeter()
+    nodes: Callable[[], Mapping[str, Node]] = staticmethod(dict)
+    """The registry, once it is there."""
 
     async def propose(self, request_id: str, command: bytes, *, timeout: float = limits.WRITE_TIMEOUT) -> Outcome:
-        """See ReplicatedLog."""
+        """See ReplicatedLog. Raises Refused for a command that is newer than the release of some node."""
+        releases.check(command, self.nodes())
         began = time.perf_counter()
         outcome = await super().propose(request_id, command, timeout=timeout)
         self.meter.committed(time.perf_counter() - began)
         return outcome
+
+    def propose_as_leader(self, request_id: str, command: bytes, term: int) -> bool:
+        """See ReplicatedLog. False also for a command that is newer than the release of some node."""
+        try:
+            releases.check(command, self.nodes())
+        except Refused as error:
+            LOGGER.debug("%s", error)
+            return False
+        return super().propose_as_leader(request_id, command, term)
 
 
 def advertised(address: str, host: str | None) -> str:

@@ -219,7 +219,7 @@ def test_a_command_of_a_newer_release_stops_the_peer_and_changes_nothing() -> No
     assert world.machine.applied_index == index
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1\xff", b"\x01", msgpack.packb([1, "drainNode", {"nome": "x"}])])
+@pytest.mark.parametrize("data", [b"", b"\xc1\xff", b"\x01", msgpack.packb([1, "drainNode", {"name": "x"}])])
 def test_what_is_no_command_is_answered_and_passed_over(data: bytes) -> None:
     world = World(1)
     index = world.machine.applied_index + 1
