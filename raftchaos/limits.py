@@ -84,7 +84,7 @@ HANDSHAKE: Final = 5.0  # a connection that has not said who it is by then is cl
 HANDSHAKES_OPEN: Final = 64  # connections that have not said who they are yet
 WRITE_TIMEOUT: Final = 1.8  # a write without a quorum is answered within two seconds
 VOTERS: Final = 7  # three may be lost; more only make every write wait for more peers. Whoever comes later observes
-OBSERVER_MESSAGES: Final = 2_000  # that a leader sends a second to all observers together, at about 40 µs each
+OBSERVER_MESSAGES: Final = 2_000  # that a leader sends a second to all observers together, at about 50 µs each
 LOG_ENTRIES_BEFORE_SNAPSHOT: Final = 20_000
 LOG_BYTES_BEFORE_SNAPSHOT: Final = 16 * 1024 * 1024
 

@@ -174,7 +174,7 @@ class Leader:
         while True:
             self._tick()
             try:
-                async with asyncio.timeout(limits.LEADER_TICK):
+                async with asyncio.timeout(None if self._reign is None else limits.LEADER_TICK):
                     await self._wake.wait()
             except TimeoutError:
                 continue

@@ -4,6 +4,7 @@ no run granted twice (G3).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from raftchaos.core import commands as c
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.peer import PeerProcess
 
 HASH_EVERY = 7
-UNTOLD = ("kind", "orchestration", "directory", "term")
+UNTOLD = ("orchestration", "directory", "term")
 
 
 class StateCheck:
@@ -75,7 +76,8 @@ class StateCheck:
 
 
 def _told(command: c.Command, result: dict[str, Any]) -> str:
-    fields = {name: getattr(command, name) for name in type(command).__dataclass_fields__ if name not in UNTOLD}
+    names = [field.name for field in dataclasses.fields(command) if field.name not in UNTOLD]
+    fields = {name: getattr(command, name) for name in names}
     if isinstance(command, c.RegisterNode):
         fields = {"node": command.name, "incarnation": command.incarnation}
     shown = " ".join(f"{name}={value}" for name, value in fields.items() if value not in ("", []))
