@@ -30,6 +30,7 @@ LOG_MAGIC: Final = b"RCRAFTLG"
 VOTE_MAGIC: Final = b"RCRAFTVT"
 _HEAD: Final = struct.Struct("<II")  # length and crc32 of the body
 _CHECK: Final = struct.Struct("<I")  # crc32 of the two: damage to a length is not an incomplete last record
+_ZEROS: Final = 16  # so many at the end of the file are no part of a record that is damaged otherwise
 _OWNER, _HINTS, _ENTRY, _TRUNCATE, _COMMIT = range(5)
 
 
@@ -192,22 +193,26 @@ class DiskLog(MemoryLog):
 
     def _records(self, data: bytes, at: int) -> Iterator[tuple[Any, ...]]:
         """Every whole record. An incomplete last one was never acknowledged and is cut off; other damage raises."""
+        arrived = len(data.rstrip(b"\0"))
         while at < len(data):
             body_at = at + _HEAD.size + _CHECK.size
-            size = 0
-            if body_at <= len(data):
-                if zlib.crc32(data[at : at + _HEAD.size]) != _CHECK.unpack_from(data, at + _HEAD.size)[0]:
-                    raise ValueError(f"the head of the record at byte {at} does not match its checksum")
-                size = _HEAD.unpack_from(data, at)[0]
-            if body_at + size > len(data):
-                logger.warning("%s: cut off an incomplete last record of %d bytes", self.path, len(data) - at)
-                os.truncate(self.path, at)
-                break
-            body = data[body_at : body_at + size]
-            if zlib.crc32(body) != _HEAD.unpack_from(data, at)[1]:
-                raise ValueError(f"the record at byte {at} does not match its checksum")
-            yield codec.loads(body)
-            at = body_at + size
+            head, check = data[at : at + _HEAD.size], data[at + _HEAD.size : body_at]
+            end = body_at
+            if body_at <= len(data) and _CHECK.unpack(check)[0] == zlib.crc32(head):
+                end += _HEAD.unpack(head)[0]
+                body = data[body_at:end]
+                if end <= len(data) and zlib.crc32(body) == _HEAD.unpack(head)[1]:
+                    yield codec.loads(body)
+                    at = end
+                    continue
+            # A file system may give a file its new size before the bytes: after a power cut they are zeros.
+            never_arrived = arrived <= at or (arrived < end and len(data) - arrived >= _ZEROS)
+            if end <= len(data) and not never_arrived:
+                what = "the head of the record" if end == body_at else "the record"
+                raise ValueError(f"{what} at byte {at} does not match its checksum")
+            logger.warning("%s: cut off an incomplete last record of %d bytes", self.path, len(data) - at)
+            os.truncate(self.path, at)
+            break
         self._size = at
 
     def _replay(self, owned: bool, kind: int, *values: Any) -> bool:

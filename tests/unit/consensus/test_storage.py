@@ -107,6 +107,36 @@ def test_every_incomplete_last_record_is_cut_off(tmp_path: Path, caplog: pytest.
         assert path.read_bytes() == whole
 
 
+def test_an_end_of_zeros_is_cut_off(tmp_path: Path) -> None:
+    """As a power cut leaves it where the file had its new size on the disk before the bytes."""
+    directory = filled(tmp_path)
+    path = directory / "log"
+    whole = path.read_bytes()
+    log, _ = load(tmp_path)
+    log.add(b"\x00never acknowledged", 8, 3)
+    log.add(b"\x00nor this", 9, 3)
+    log._commit_written = log.commit
+    log.close()
+    longer = path.read_bytes()
+    first = len(longer) - len(whole)
+    for arrived in range(first - 28):
+        path.write_bytes(longer[: len(whole) + arrived] + b"\0" * (first - arrived))
+        log, _ = load(tmp_path)
+        assert log.last_index in (7, 8)
+        log.close()
+        assert longer.startswith(path.read_bytes())
+
+
+def test_zeros_amid_the_log_are_refused(tmp_path: Path) -> None:
+    directory = filled(tmp_path)
+    path = directory / "log"
+    whole = path.read_bytes()
+    for at in range(0, len(whole) - 64, 8):
+        path.write_bytes(whole[:at] + b"\0" * 32 + whole[at + 32 :])
+        with pytest.raises(DataCorrupt):
+            load(tmp_path)
+
+
 def test_any_changed_byte_of_the_log_is_refused(tmp_path: Path) -> None:
     directory = filled(tmp_path)
     path = directory / "log"
