@@ -63,6 +63,6 @@ def load(target: Target, flight: int, seconds: int, servers: Sequence[psutil.Pro
     return {
         "per_second": round(len(answers) / seconds),
         **quantiles([int(micros) / 1e6 for _, _, micros in answers]),
-        "server_cores": round(took / passed, 2),
+        "server_us": round(took / passed * seconds / len(answers) * 1e6),  # of CPU for each write, on all members
         "client_cores": round(client / passed, 2),
     }
