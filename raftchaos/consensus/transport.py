@@ -98,25 +98,36 @@ class TcpTransport(PeerTransport):
 
     async def close(self) -> None:
         """Close everything and wait until it is closed."""
-        self.destroy()
+        self._end()
+        if self._server is not None:
+            for listening in self._server.sockets:  # asyncio loses what it is accepting while its server closes
+                asyncio.get_running_loop().remove_reader(listening)
+            await self._accepted()
+            self._server.close()
+            await self._server.wait_closed()
+            await self._accepted()
         tasks = [*self._tasks.values(), *self._ending] + ([self._watch] if self._watch else [])
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
-        if self._server is not None:
-            await self._server.wait_closed()
-            for _ in range(ACCEPT_STEPS):  # what was accepted before the port closed is only then a connection
-                await asyncio.sleep(0)
         while self._open:
             await next(iter(self._open)).gone.wait()
 
+    async def _accepted(self) -> None:
+        """What was accepted before is a connection by now."""
+        for _ in range(ACCEPT_STEPS):
+            await asyncio.sleep(0)
+
     def destroy(self) -> None:
         """Close everything at once."""
+        self._end()
+        if self._server is not None:
+            self._server.close()
+
+    def _end(self) -> None:
         self._closed = True
         for task in [*self._tasks.values(), self._watch]:
             if task is not None:
                 task.cancel()
-        if self._server is not None:
-            self._server.close()
         for connection in list(self._open):
             connection.abort()
 

@@ -211,4 +211,19 @@ MUTANTS = (
         '        commit = m["commit"]',
         MENDS,
     ),
+    Mutant(
+        "an observer has no vote",
+        "raftchaos/consensus/membership.py",
+        "self.voters = frozenset(configuration.voters) if known",
+        "self.voters = frozenset((*configuration.voters, *configuration.observers)) if known",
+        ("tests/unit/consensus/test_observers.py",),
+    ),
+    # ---- upgrades
+    Mutant(
+        "nothing is proposed that a member does not know",
+        "raftchaos/core/releases.py",
+        "_parts(node.version) < _parts(kind.since)",
+        "False",
+        ("tests/unit/core/test_releases.py",),
+    ),
 )
