@@ -265,6 +265,12 @@ class Assembly:
         self.proxies.close()
 
     @property
+    def removed(self) -> bool:
+        """This peer was let in, and is no member any more."""
+        identity = self._directory.identity
+        return identity is not None and identity.voted and self.replica.removed
+
+    @property
     def started_proxies(self) -> bool:
         """Whether this start of the peer has started the proxy process, and did not find it."""
         with contextlib.suppress(psutil.Error):

@@ -151,7 +151,7 @@ def _check(assembly: Assembly) -> None:
     replica = assembly.replica
     if assembly.machine.incompatible:
         raise MachineUnusable(assembly.machine.incompatible, hint="upgrade this peer to the release of the others")
-    if replica.removed:
+    if assembly.removed:
         raise removed(replica.name)
     if replica.stopped.is_set():
         if isinstance(replica.failure, RaftchaosError):

@@ -93,13 +93,13 @@ async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, 
     assert identity is not None
     try:
         async with asyncio.timeout(None if identity.voted else limits.JOIN_TIMEOUT):
-            while not replica.raft.is_member:
+            while not is_let_in(replica, identity):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(limits.JOIN_RETRY):
-                        await replica.waiting.until(lambda: replica.raft.is_member)
+                        await replica.waiting.until(lambda: is_let_in(replica, identity))
                 if identity.voted:
                     _check_removed(replica)
-                elif not replica.raft.is_member and settings.join is not None:
+                elif not is_let_in(replica, identity) and settings.join is not None:
                     with contextlib.suppress(Unreachable, NoQuorum, Busy, OutcomeUnknown):
                         await _ask_to_join(settings, identity)
     except TimeoutError:
@@ -109,6 +109,18 @@ async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, 
             hint=f"see that the other peers can reach its Raft address, then {again}",
         ) from None
     directory.let_in()
+
+
+def is_let_in(replica: PeerReplica, identity: Identity) -> bool:
+    """Whether this peer is a member. A newcomer is told the past first, in which another peer may have had its name:
+    what counts for it is what came after the registry took it, with its data directory.
+    """
+    if not replica.raft.is_member:
+        return False
+    if identity.voted or not replica.raft.hints:  # it was let in before, or founded the cluster
+        return True
+    node = replica.nodes().get(identity.name)
+    return node is not None and node.directory == identity.directory
 
 
 def removed(name: str) -> Refused:
