@@ -141,7 +141,9 @@ class Socket(asyncio.Transport):
 
 
 class Listener:
-    """A bound port."""
+    """A bound port. It has no socket, and accepts at once."""
+
+    sockets: tuple[()] = ()
 
     def __init__(self, network: Network, loop: ProcessLoop, address: str, factory: Callable[[], Any]) -> None:
         self.loop, self.address, self.factory = loop, address, factory
