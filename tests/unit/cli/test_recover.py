@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,3 +81,14 @@ def test_a_recovery_of_nothing_in_particular_is_refused(raftchaos: Command) -> N
     done = raftchaos("fault", "recover")
     assert done.code == 2
     assert "--all" in done.err
+
+
+def test_a_full_disk_stops_no_undoing(
+    raftchaos: Command, journal: UndoJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: UndoJournal) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(UndoJournal, "raise_epoch", full)
+    assert raftchaos("fault", "recover", "--all", "--data-dir", str(tmp_path)).code == 0
+    assert not journal.open_records()
