@@ -31,9 +31,12 @@ def _extension(code: int, data: bytes) -> PeerNode:
     return PeerNode(name, address)
 
 
+_packer: Final = msgpack.Packer(default=_default)  # of the loop's thread: making one costs more than most values
+
+
 def dumps(value: object, protocol: int | None = None) -> bytes:
     """The value as msgpack. `protocol` is there because pickle's function has it."""
-    return bytes(msgpack.packb(value, default=_default))
+    return bytes(_packer.pack(value))
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:

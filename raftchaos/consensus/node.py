@@ -12,14 +12,21 @@ class PeerNode(Node):  # type: ignore[misc]
 
     def __init__(self, name: str, address: str) -> None:
         super().__init__(name, address=address)
+        self.name = name
+        """The peer's name; PySyncObj calls it `id`."""
+        self._hash = hash(name)
 
     address: str
     """`HOST:PORT` of the peer's Raft port."""
 
-    @property
-    def name(self) -> str:
-        """The peer's name; PySyncObj calls it `id`."""
-        return str(self.id)
+    def __repr__(self) -> str:
+        return f"PeerNode({self.name!r}, {self.address!r})"
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, PeerNode) and self.name == other.name)
 
 
 def split_address(address: str) -> tuple[str, int]:

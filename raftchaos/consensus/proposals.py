@@ -35,6 +35,11 @@ class _Proposal:
         self.retry: asyncio.TimerHandle | None = None
 
 
+def _time_out(caller: asyncio.Future[Outcome]) -> None:
+    if not caller.done():
+        caller.set_exception(TimeoutError())
+
+
 class Proposals:
     """At most `limits.PROPOSALS_IN_FLIGHT` callers wait on one peer."""
 
@@ -54,19 +59,21 @@ class Proposals:
         if self._callers >= limits.PROPOSALS_IN_FLIGHT:
             raise Busy(f"{limits.PROPOSALS_IN_FLIGHT} writes are already in flight on this peer")
         proposal = self._in_flight.get(request_id)
-        caller: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        caller: asyncio.Future[Outcome] = loop.create_future()
+        timer = loop.call_later(timeout, _time_out, caller)  # `asyncio.timeout` costs more than the log does
         self._callers += 1
         if proposal is None:
             proposal = self._in_flight[request_id] = _Proposal(request_id, command)
         proposal.callers[caller] = None
         try:
-            async with asyncio.timeout(timeout):
-                if proposal.sent_as is None:
-                    self._submit(proposal)
-                return await caller
+            if proposal.sent_as is None:
+                self._submit(proposal)
+            return await caller
         except TimeoutError:
             raise self._given_up(proposal, timeout) from None
         finally:
+            timer.cancel()
             self._callers -= 1
             proposal.callers.pop(caller, None)
             if not proposal.callers:
@@ -151,8 +158,7 @@ class Proposals:
         A leader that knows itself to be without a majority takes nothing: its callers are told something definite.
         """
         raft = self._raft()
-        reachable = 1 + sum(1 for node in raft.others if raft.is_connected(node))
-        if reachable < len(raft.voters) // 2 + 1:
+        if not raft.reaches_majority():
             return False
         return raft.append(encode_command(request_id, int(self._wall() * 1000), command)) is not None
 

@@ -25,7 +25,7 @@ class Progress:
     snapshot chunk by chunk (`key` is set).
     """
 
-    __slots__ = ("flow", "key", "offset", "round", "sent_at", "sent_commit", "sent_round")
+    __slots__ = ("commit_due", "flow", "key", "offset", "round", "sent_at", "sent_commit", "sent_round")
 
     def __init__(self) -> None:
         self.flow = False
@@ -35,6 +35,7 @@ class Progress:
         self.round = 0
         self.sent_round = 0
         self.sent_commit = 0
+        self.commit_due = 0
 
 
 class Replication(Seams):
@@ -96,6 +97,8 @@ class Replication(Seams):
             told = progress.sent_commit >= self.commit_index and progress.sent_round >= self.round
             if upto < index and (sent or (progress.flow and not beat and told)):
                 return
+            if upto < index and progress.flow and not beat and self._only_commit_is_new(progress):
+                return
             self.counts["appends"] += 1
             message = self._append(index, upto)
             self.transport.send(node, message)
@@ -104,6 +107,16 @@ class Replication(Seams):
             if not progress.flow:
                 return
             self.next_index[node] = index + len(message["entries"])
+
+    def _only_commit_is_new(self, progress: Progress) -> bool:
+        """It is told in the next turn of the loop: those who are answered in this one may have more to say, and then
+        one message says both.
+        """
+        if progress.sent_round < self.round or progress.commit_due == self.commit_index:
+            return False
+        progress.commit_due = self.commit_index
+        self.owner.wake()
+        return True
 
     def _last_for(self, node: PeerNode) -> int:
         """The last entry that this follower may be sent now."""

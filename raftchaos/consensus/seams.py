@@ -195,6 +195,7 @@ class _SyncObj(base.SyncObj):  # type: ignore[misc]
 
     def __init__(self, me: PeerNode, others: list[PeerNode], log: MemoryLog, transport: PeerTransport) -> None:
         self.__newAppendEntriesTime = 0.0  # read by name before PySyncObj sets it
+        self.__others: list[PeerNode] = []
         super().__init__(me, others, self.timings.configuration(log), nodeClass=None, transport=transport)
         self.__needLoadDumpFile = False
 
@@ -326,16 +327,22 @@ class _SyncObj(base.SyncObj):  # type: ignore[misc]
 
     @property
     def others(self) -> list[PeerNode]:
-        """The other voters in the order of their names (the base class keeps a set, whose order is random)."""
-        return sorted(self.__otherNodes, key=lambda node: node.name)
+        """The other voters in the order of their names (the base class keeps a set, whose order is random). It is
+        replaced, never changed.
+        """
+        return self.__others
 
     def set_others(self, nodes: list[PeerNode]) -> None:
         """Change who the other voters are; connections and progress are the caller's."""
-        self.__otherNodes = set(nodes)
+        self.__otherNodes, self.__others = set(nodes), sorted(nodes, key=lambda node: node.name)
 
     def is_connected(self, node: PeerNode) -> bool:
         """There is a connection to this peer."""
         return node in self.__connectedNodes
+
+    def reaches_majority(self) -> bool:
+        """There are connections to so many voters that this peer and they are a majority."""
+        return 2 * (1 + len(self.__connectedNodes & self.__otherNodes)) > len(self.voters)
 
     @property
     def noop_index(self) -> int:
