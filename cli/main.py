@@ -133,10 +133,18 @@ def _run(args: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except OSError as error:  # click writes its help by itself
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno != errno.ENOSPC or not _raised_by_writing(error):
             raise
         raise OutputFailed(f"the answer could not be written to stdout: {error.strerror}") from error
     return code if isinstance(code, int) else 0
+
+
+def _raised_by_writing(error: OSError) -> bool:
+    """Whether it came from click, which writes nothing but stdout, or from this module, and not from a command."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and str(at.tb_frame.f_globals.get("__name__")).startswith(("click.", __name__))
 
 
 def _forget_output() -> None:

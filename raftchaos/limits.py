@@ -118,6 +118,7 @@ MEMBERSHIP_RETRY: Final = 1.0  # between two requests for the same change: the l
 JOIN_RETRY: Final = 3.0  # a new peer that is not let in asks again after this
 JOIN_TIMEOUT: Final = 60.0  # a new peer that is no member by then ends with an error
 MEMBERSHIP_TIMEOUT: Final = 20.0  # a join or a removal: the new member must be reached, the old one handed over
+PROMOTION_TIMEOUT: Final = 5.0  # an observer has nearly all of the log, and other changes wait for its promotion
 REMOVAL_LEFT: Final = MEMBERSHIP_TIMEOUT + 5.0  # a removal that stands half done this long is finished by the leader
 HTTP_BODY: Final = DOCUMENT + 64 * 1024  # a document within its JSON envelope; scenarios count as part of it
 HTTP_IDLE: Final = 75.0  # a kept-alive connection without a request

@@ -86,10 +86,12 @@ class DataDirectory:
         assert self.identity is not None
         return self.identity
 
-    def adopt_cluster(self, cluster: str) -> Identity:
-        """Remember the cluster that this peer founds or joins, before its Raft files are made."""
+    def adopt_cluster(self, cluster: str, *, founds: bool = False) -> Identity:
+        """Remember the cluster that this peer joins or, which is being let in as well, founds, before its Raft files
+        are made.
+        """
         assert self.identity is not None
-        self._write(replace(self.identity, cluster=cluster))
+        self._write(replace(self.identity, cluster=cluster, voted=founds))
         return self.identity
 
     def become_member(self) -> None:

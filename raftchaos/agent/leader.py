@@ -211,8 +211,7 @@ class Leader:
         for data in map(encode, commands):
             if data in reign.proposed:
                 continue
-            if not self._propose(data, reign.term):
-                break  # deposed, or too many proposals are under way: the rest is due again at the next look
-            reign.proposed[data] = now
-            proposed = True
+            if self._propose(data, reign.term):  # else it, as whatever was not proposed, is due again at the next look
+                reign.proposed[data] = now
+                proposed = True
         return proposed

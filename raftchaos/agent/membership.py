@@ -219,10 +219,12 @@ class Membership:
         node, status = self._state().nodes.get(name), self._log.status()
         if node is None:
             raise self._unknown(name)
+        if name in status.quorum.voters:
+            return
         if name not in _members(status):
             raise Refused(f"{name} is not a member yet", hint="wait until `raftchaos node list` shows it as observer")
         async with self._turn:
-            await self._log.add_voter(name, node.raft_address, timeout=limits.MEMBERSHIP_TIMEOUT)
+            await self._log.add_voter(name, node.raft_address, timeout=limits.PROMOTION_TIMEOUT)
 
     def _unknown(self, name: str) -> NotFound:
         return NotFound(f"found no node {name!r}; known are {', '.join(sorted(self._state().nodes)) or 'none'}")

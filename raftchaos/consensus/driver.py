@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from raftchaos.consensus.raft import Raft
 from raftchaos.consensus.seams import now
+from raftchaos.errors import DataCorrupt
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,9 @@ class Driver:
         """This replica cannot go on."""
         if self.raft is not None:
             self.stop()
-            # A disk that is full or gone is told in words; where anything else came from is what a report of it needs.
-            logger.critical("the replica stops: %s", error, exc_info=None if isinstance(error, OSError) else error)
+            # The disk and what is not to be believed are told in words; of anything else a report needs where it was.
+            told = isinstance(error, OSError | DataCorrupt)
+            logger.critical("the replica stops: %s", error, exc_info=None if told else error)
             self._failed(error)
 
     def offload(self, work: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:

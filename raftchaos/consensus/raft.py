@@ -166,9 +166,11 @@ class Raft(Elections, Replication, Spreading, Installation, Reads, Membership):
             handler(node, message, now())
 
     def connected(self, node: PeerNode) -> None:
-        """Begin to probe: what was in flight on the last connection is gone."""
+        """Begin to probe: what was in flight on the last connection is gone, and with durability *process* a peer whose
+        machine lost power has forgotten entries that it had confirmed, so it has to confirm them again.
+        """
         if self.role == LEADER and node in self.next_index:
-            self.progress[node] = Progress()
+            self.progress[node], self.match_index[node] = Progress(), 0
             self.send_to(node, now(), True)
         self.owner.changed()
         self.owner.wake()

@@ -31,6 +31,7 @@ VOTE_MAGIC: Final = b"RCRAFTVT"
 _HEAD: Final = struct.Struct("<II")  # length and crc32 of the body
 _CHECK: Final = struct.Struct("<I")  # crc32 of the two: damage to a length is not an incomplete last record
 _ZEROS: Final = 16  # so many at the end of the file are no part of a record that is damaged otherwise
+_SECTOR: Final = 512  # bytes that a disk writes wholly or not at all
 _OWNER, _HINTS, _ENTRY, _TRUNCATE, _COMMIT = range(5)
 
 
@@ -194,6 +195,7 @@ class DiskLog(MemoryLog):
     def _records(self, data: bytes, at: int) -> Iterator[tuple[Any, ...]]:
         """Every whole record. An incomplete last one was never acknowledged and is cut off; other damage raises."""
         arrived = len(data.rstrip(b"\0"))
+        zeros_from = max(len(data) - _ZEROS, (len(data) - 1) // _SECTOR * _SECTOR)
         while at < len(data):
             body_at = at + _HEAD.size + _CHECK.size
             head, check = data[at : at + _HEAD.size], data[at + _HEAD.size : body_at]
@@ -206,7 +208,7 @@ class DiskLog(MemoryLog):
                     at = end
                     continue
             # A file system may give a file its new size before the bytes: after a power cut they are zeros.
-            never_arrived = arrived <= at or (arrived < end and len(data) - arrived >= _ZEROS)
+            never_arrived = arrived <= at or (arrived < end and arrived <= zeros_from)
             if end <= len(data) and not never_arrived:
                 what = "the head of the record" if end == body_at else "the record"
                 raise ValueError(f"{what} at byte {at} does not match its checksum")

@@ -28,7 +28,8 @@ def check(command: bytes, nodes: Mapping[str, Node]) -> None:
     older = sorted(name for name, node in nodes.items() if _parts(node.version) < _parts(kind.since))
     if older:
         raise Refused(
-            f"{kind.kind} came with release {kind.since}, and these nodes run an older one: {listing(older)}",
+            f"{kind.kind} came with release {kind.since}; these nodes run an older one, or have not told theirs yet: "
+            f"{listing(older)}",
             hint="upgrade them first (`raftchaos node list -o json` shows the version of each), "
             "or `raftchaos node remove` one that is gone for good",
         )

@@ -49,11 +49,12 @@ def recover_all(data_dir: Path) -> Recovered:
 
 def _recover(journal: UndoJournal, until: float) -> Recovered:
     undoer = Undoer(journal, "command")
-    found = [record.run for record in journal.open_records()]
+    found: dict[str, None] = {}
     while True:
         with journal.lock(LOCK_WAIT):
             with contextlib.suppress(OSError):  # a full disk stops no undoing; main sees the records marked done too
                 journal.raise_epoch()
+            found.update((record.run, None) for record in journal.open_records())
             left = undoer.undo_open()
         if not left or time.monotonic() >= until:
             return Recovered(tuple(run for run in found if run not in left), left)

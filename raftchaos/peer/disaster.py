@@ -51,7 +51,7 @@ def force_new_cluster(data_dir: Path) -> str:
     with _opened(data_dir) as (directory, identity):
         cluster = uuid.uuid4().hex
         survivor.go_on_alone(data_dir, name=identity.name, cluster_id=cluster)
-        directory.adopt_cluster(cluster)
+        directory.adopt_cluster(cluster, founds=True)
         return cluster
 
 
@@ -88,7 +88,7 @@ def restore(saved: backup.Backup, data_dir: Path, *, name: str, address: str, cl
                 hint="name an empty folder with --data-dir",
             )
         directory.begin(name, clock)
-        cluster = directory.adopt_cluster(uuid.uuid4().hex).cluster
+        cluster = directory.adopt_cluster(uuid.uuid4().hex, founds=True).cluster
         bootstrap.found_with(
             data_dir, cluster_id=cluster, name=name, address=address, state=begin.state, last=begin.index
         )

@@ -77,7 +77,7 @@ async def open_replica(settings: PeerSettings, directory: DataDirectory, machine
     elif settings.observer:
         raise UsageError("an observer does not found a cluster", hint="name a peer of one with --join HOST:PORT")
     else:
-        cluster = directory.adopt_cluster(uuid.uuid4().hex).cluster
+        cluster = directory.adopt_cluster(uuid.uuid4().hex, founds=True).cluster
         replica = PeerReplica.create(_config(settings, directory, cluster), machine)
         LOGGER.info("founded the cluster %s", cluster)
     directory.become_member()
@@ -117,7 +117,7 @@ def is_let_in(replica: PeerReplica, identity: Identity) -> bool:
     """
     if not replica.raft.is_member:
         return False
-    if identity.voted or not replica.raft.hints:  # it was let in before, or founded the cluster
+    if identity.voted:  # it was let in before, or founded the cluster
         return True
     node = replica.nodes().get(identity.name)
     return node is not None and node.directory == identity.directory

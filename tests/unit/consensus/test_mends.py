@@ -242,3 +242,22 @@ def test_the_leader_skips_a_whole_term_at_once(clock: VirtualClock) -> None:
     assert sent["prev"] == 2
     assert len(sent["entries"]) == 1_001
     assert raft.counts["rejects"] == 1
+
+
+def test_a_follower_that_is_back_has_to_confirm_anew(clock: VirtualClock) -> None:
+    """With durability *process* a power cut takes entries that it had confirmed: they are sent again by the same
+    leader, which would otherwise believe that it has them."""
+    raft, transport, _ = leading(clock)
+    for i in range(3):
+        raft.append(command(f"b:{i}"))
+    raft.doTick(0)
+    tell(raft, "a", agreed(raft, raft.log.last_index, prev=raft.log.last_index))
+    raft.doTick(0)
+    transport.take()
+    raft.connected(A)
+    probe = next(message for name, message in transport.take() if name == "a" and message["type"] == "append")
+    sent = tell(raft, "a", reject(raft, prev=probe["prev"], at=3, conflict=0))
+    again = next(message for name, message in sent if name == "a" and message["type"] == "append")
+    assert again["prev"] == 2
+    tell(raft, "a", agreed(raft, 3, prev=2))
+    assert raft.match_index[A] == 3

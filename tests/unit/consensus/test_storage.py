@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raftchaos.consensus import bootstrap, files
+from raftchaos.consensus import bootstrap, files, storage
 from raftchaos.consensus.entries import Configuration
 from raftchaos.consensus.snapshot import Key, Snapshot, SnapshotStore
 from raftchaos.consensus.storage import DiskLog
@@ -125,6 +125,23 @@ def test_an_end_of_zeros_is_cut_off(tmp_path: Path) -> None:
         assert log.last_index in (7, 8)
         log.close()
         assert longer.startswith(path.read_bytes())
+
+
+@pytest.mark.parametrize("missing", [1, 7, 15])
+def test_an_end_whose_last_sector_never_arrived_is_cut_off(tmp_path: Path, missing: int) -> None:
+    directory = filled(tmp_path)
+    path = directory / "log"
+    log, _ = load(tmp_path)
+    whole = path.stat().st_size + len(storage._record(storage._ENTRY, b"x" * 1000, 8, 3))
+    log.add(b"x" * (1000 + (missing - whole) % 512), 8, 3)
+    log._commit_written = log.commit
+    log.close()
+    longer = path.read_bytes()
+    assert len(longer) % 512 == missing
+    path.write_bytes(longer[:-missing] + b"\0" * missing)
+    log, _ = load(tmp_path)
+    assert log.last_index == 7
+    log.close()
 
 
 def test_zeros_amid_the_log_are_refused(tmp_path: Path) -> None:
