@@ -88,6 +88,7 @@ class Cluster:
             members = join(name, f"{name}:7481")
         for name, machine in self.machines.items():
             entries = [(NOOP, 1, 0), (encode_configuration(members), 2, 0)]
+            machine.install(member_of=CLUSTER)
             bootstrap._prepare(machine.folder, cluster_id=CLUSTER, name=name, entries=entries, hints={})
             self.platter.sync_all(machine.folder)
             self.world.at(self._chance.uniform(0.0, 0.2), machine.start_main)

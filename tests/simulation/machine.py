@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raftchaos import limits
+from raftchaos._version import VERSION
+from raftchaos.agent.data_directory import DataDirectory, Identity
 from raftchaos.errors import MachineUnusable
 from tests.simulation.effects import Effect
 from tests.simulation.peer import PeerProcess
@@ -38,9 +40,10 @@ class Machine:
         self.removed = False
         self.observer = False
         """It asks for no vote when it joins."""
+        self.version = VERSION
+        """The release that it runs, and says so."""
         self.incarnation = 0
         self.lives = 1
-        self.directory = f"directory-of-{name}-{self.lives}"
         self.slowest_disk = 0.004
         self.main: PeerProcess | None = None
         self.proxy: ProxyProcess | None = None
@@ -78,6 +81,17 @@ class Machine:
         self.world.at(self.chance.uniform(0.0002, 0.003), deliver)
 
     # ---- processes
+
+    def install(self, *, member_of: str = "") -> None:
+        """Its data directory, as the first start makes it: of a member of this cluster, or of a machine that asks to
+        join. Its random id and its incarnations, which are instants, are such that a simulation can be repeated.
+        """
+        directory = DataDirectory(self.folder)
+        was_let_in = bool(member_of)
+        id_ = f"directory-of-{self.name}-{self.lives}"
+        directory._write(Identity(self.name, member_of, was_let_in, was_let_in, id_, self.incarnation))
+        directory.close()
+        self.cluster.platter.sync_all(self.folder)
 
     @property
     def proxy_socket(self) -> str:
@@ -188,7 +202,7 @@ class Machine:
         shutil.rmtree(self.folder)
         self.folder.mkdir()
         self.incarnation, self.lives = 0, self.lives + 1
-        self.directory = f"directory-of-{self.name}-{self.lives}"
+        self.install()
         self.removed = False
         self.cluster.removed.discard(self.name)
         self.cluster.checks.log.forget(self.name)

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from raftchaos import limits
 from raftchaos.agent.agent import Agent
+from raftchaos.agent.data_directory import DataDirectory, Identity
 from raftchaos.agent.halts import LocalHalts
 from raftchaos.agent.leader import Leader
 from raftchaos.agent.lease_keeper import LeaseKeeper
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.agent.membership import Membership
 from raftchaos.agent.registration import Registration
-from raftchaos.consensus.replica import Replica, ReplicaConfig
+from raftchaos.consensus.replica import ReplicaConfig
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.consensus.synced import SyncedLog, _Append
 from raftchaos.core.commands import RegisterNode
@@ -31,9 +33,12 @@ from raftchaos.core.request_ids import RequestIds
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults import build_faults
 from raftchaos.faults.executor import FaultExecutor
+from raftchaos.peer.assembly import Assembly
+from raftchaos.peer.main import _until_end
+from raftchaos.peer.membership import PeerReplica, wait_for_membership
 from raftchaos.peer.services import Services
 from tests.simulation.effects import BURN, BurnFault
-from tests.simulation.joining import ask_to_join, until_it_is_let_in
+from tests.simulation.joining import Settings, ask_to_join
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.proxy_process import PROXIES, ProxyLink
 from tests.simulation.reaper_process import ReaperLink
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Machine
 
 CLUSTER = "simulated"
-STOPPED = "it was stopped"
+STOPPED, REMOVED = "it was stopped", "it was removed"
 
 
 class WatchedState(ReplicatedState):
@@ -57,6 +62,15 @@ class WatchedState(ReplicatedState):
         result = super().apply(entry)
         self._peer.machine.cluster.checks.applied(self._peer, entry, result)
         return result
+
+
+class Watched:
+    """What `raftchaos.peer.main` looks at to see whether a peer has to end."""
+
+    removed = Assembly.removed
+
+    def __init__(self, directory: DataDirectory, replica: PeerReplica, machine: ReplicatedState) -> None:
+        self._directory, self.replica, self.machine = directory, replica, machine
 
 
 class PeerProcess:
@@ -79,6 +93,9 @@ class PeerProcess:
             crashed=self._crashed,
         )
         self.loop.slowest_disk = lambda: machine.slowest_disk
+        self.directory = DataDirectory(machine.folder)
+        self.directory.begin(self.name, _Instant(self.incarnation))
+        assert self.identity.incarnation == self.incarnation
         self.agent: Agent
         self._life = self.run(self._main())
         self._life.add_done_callback(self._ended)
@@ -93,6 +110,13 @@ class PeerProcess:
         """Of its Raft port."""
         return f"{self.name}:7481"
 
+    @property
+    def identity(self) -> Identity:
+        """As it is on the disk."""
+        identity = self.directory.identity
+        assert identity is not None
+        return identity
+
     def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Begin something on its loop."""
         task: asyncio.Task[Any] = self.loop.create_task(work)
@@ -100,6 +124,8 @@ class PeerProcess:
 
     def kill(self, *, silently: bool = False) -> None:
         """SIGKILL, or the end of the machine."""
+        if not self.dead:
+            self.directory.close()
         self.loop.kill(silently=silently)
         if self.started:
             self.executor.close()
@@ -125,7 +151,7 @@ class PeerProcess:
         config = ReplicaConfig(
             name=name,
             cluster_id=CLUSTER,
-            directory_id=machine.directory,
+            directory_id=self.identity.directory,
             incarnation=incarnation,
             data_dir=machine.folder,
             listen=self.address,
@@ -135,9 +161,11 @@ class PeerProcess:
         self.state = WatchedState(self)
         seams: dict[str, Any] = {"clock": machine, "rng": world.chance(f"raft {name} {incarnation}")}
         if members is None:
-            self.replica = Replica.open(config, self.state, **seams)
+            self.replica = PeerReplica.open(config, self.state, **seams)
         else:
-            self.replica = Replica.join(config, self.state, members=members, **seams)
+            self.replica = PeerReplica.join(config, self.state, members=members, **seams)
+        self.replica.nodes = lambda: self.state.state.nodes
+        self.directory.become_member()
         ids = RequestIds(name, incarnation)
         mailbox = Mailbox(self.replica)
         self.proxy = ProxyLink(machine)
@@ -161,7 +189,7 @@ class PeerProcess:
             clock=machine,
             name=name,
             incarnation=incarnation,
-            directory=machine.directory,
+            directory=self.identity.directory,
             health=tuple,
             recovering=lambda: self.agent.recovering(),
             **common,
@@ -172,7 +200,7 @@ class PeerProcess:
         self.agent = Agent(
             name=name,
             incarnation=incarnation,
-            directory=machine.directory,
+            directory=self.identity.directory,
             replicated=self.replica,
             state=common["state"],
             lease=self.keeper.lease,
@@ -210,17 +238,21 @@ class PeerProcess:
         return RegisterNode(
             name=self.name,
             incarnation=self.incarnation,
-            directory=self.machine.directory,
+            directory=self.identity.directory,
             raft_address=self.address,
             api_address=f"{self.name}:7480",
             capabilities=list(self.executor.types),
             proxies=list(PROXIES),
-            version="simulated",
+            version=self.machine.version,
         )
 
     async def _main(self) -> None:
         await self.machine.wait(0.01, 0.1)
-        members = None if Replica.exists(self.machine.folder) else dict((await ask_to_join(self.machine)).members)
+        members = None
+        if not (self.identity.member or PeerReplica.exists(self.machine.folder)):
+            answer = await ask_to_join(self._settings(), self.identity)
+            self.directory.adopt_cluster(answer["cluster"])
+            members = dict(answer["members"])
         self._assemble(members)
         self.started = True
         self.machine.cluster.checks.peer_started(self)
@@ -236,22 +268,34 @@ class PeerProcess:
                 self.keeper.run(),
                 self.leader.run(),
                 self.membership.run(),
-                self._register(),
-                self._until_removed(),
+                self._take_part(),
+                self._until_end(),
             ):
                 group.create_task(part)
 
-    async def _register(self) -> None:
-        await until_it_is_let_in(self.machine, self)
+    def _settings(self) -> Any:
+        """Who founded the cluster was not told to join one."""
+        return Settings(self.machine, self.name, None if self.machine.lives == 1 else "any peer")
+
+    async def _take_part(self) -> None:
+        try:
+            await wait_for_membership(self._settings(), self.directory, self.replica)
+        except RaftchaosError as error:
+            if self.identity.voted:
+                raise
+            self.ending = f"it was not let in: {error}"
+            raise EndOfPeer(self.ending) from error
         await self.registration.run()
 
-    async def _until_removed(self) -> None:
-        while not self.replica.removed and not self.replica.stopped.is_set():  # noqa: ASYNC110 - virtual time
-            await asyncio.sleep(0.2)
-        if self.replica.stopped.is_set():
-            raise AssertionError(f"the replica of {self.name} has stopped: {self.replica.failure!r}")
-        self.ending = "it was removed"
-        raise EndOfPeer(self.ending)
+    async def _until_end(self) -> None:
+        watched: Any = Watched(self.directory, self.replica, self.state)
+        try:
+            await _until_end(watched, self._life, asyncio.Event())
+        except RaftchaosError as error:
+            if not watched.removed or not self._was_removed():
+                raise AssertionError(f"it ends without a reason: {error}") from error
+            self.ending = REMOVED
+            raise EndOfPeer(self.ending) from error
 
     def _after_turn(self) -> None:
         self.machine.cluster.checks.turned(self)
@@ -279,12 +323,12 @@ class PeerProcess:
         if not life.cancelled() and life.exception() is not None:
             for error in _leaves(life.exception()):
                 if isinstance(error, RaftchaosError) and self._was_removed():
-                    self.ending = f"it was removed: {error}"
+                    self.ending = f"{REMOVED}: {error}"
                 elif not isinstance(error, EndOfPeer):
                     self._crashed(error)
         machine = self.machine
         machine.world.note(self.name, f"main has ended: {self.ending or 'without a reason'}")
-        if self.ending.startswith("it was removed"):
+        if self.ending.startswith(REMOVED):
             machine.removed = True
         if self.ending != STOPPED:
             self._gone()
@@ -317,6 +361,13 @@ class PeerProcess:
     def on_lapsed(self, epoch: int) -> None:
         """The lease keeper's listener."""
         self.machine.world.note(self.name, f"its lease {epoch} has ended")
+
+
+class _Instant(SimpleNamespace):
+    """A clock by which the start of a peer gets this incarnation."""
+
+    def __init__(self, incarnation: int) -> None:
+        super().__init__(wall=lambda: (incarnation + 0.5) / 1000)
 
 
 class EndOfPeer(Exception):

@@ -15,6 +15,8 @@ from unittest import mock
 
 from raftchaos.consensus import handshake, seams
 from raftchaos.faults import reaper, undo_plan
+from raftchaos.peer import membership
+from tests.simulation.joining import ask_once
 
 ProxyAnswer = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 """What the proxy process behind a socket path answers to a request; None if none is there. Raises OSError if silent."""
@@ -59,6 +61,7 @@ def installed(
             mock.patch.dict(undo_plan._STEPS, {"sim.undo": undo_simulated}),
             mock.patch.object(os, "fsync", sync),
             mock.patch.object(os, "fdatasync", sync),
+            mock.patch.object(membership, "_ask_to_join", ask_once),
             mock.patch.object(handshake, "time", types.SimpleNamespace(monotonic=lambda: 0.0)),
         ):
             yield
