@@ -39,7 +39,7 @@ class Machine:
         """The machine as a whole is frozen."""
         self.removed = False
         self.observer = False
-        """It asks for no vote when it joins."""
+        """It asks for no vote when it joins; until somebody is told that it was promoted."""
         self.version = VERSION
         """The release that it runs, and says so."""
         self.incarnation = 0

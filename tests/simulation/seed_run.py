@@ -155,15 +155,26 @@ class SeedRun:
                 return f"{sorted(machine.effects)} was not recovered on {machine.name}"
             if machine.main.state.applied_index != leader.state.applied_index:
                 return f"{machine.name} is behind"
+            if machine.main.replica.raft.configuration != leader.replica.raft.configuration:
+                return f"{machine.name} knows other members than the leader"
         left = self.cluster.checks.history.unfinished(leader)
         if state.halted or left or state.tasks:
             return f"halted {sorted(state.halts)}, not ended: {sorted({*left, *state.tasks})}"
         return ""
 
     def _agree(self) -> None:
-        """Everybody has the same state."""
+        """Everybody has the same state and the same members: the machines that are there, each with the vote that it was
+        given."""
         if self.world.violations:
             return
-        hashes = {peer.name: peer.state.state_hash() for peer in self.cluster.peers() if not peer.replica.removed}
+        peers = [peer for peer in self.cluster.peers() if not peer.replica.removed]
+        hashes = {peer.name: peer.state.state_hash() for peer in peers}
         if len(set(hashes.values())) > 1:
             self.world.violated("G8", f"the last states differ: {hashes}")
+        machines = {name: machine for name, machine in self.cluster.machines.items() if not machine.removed}
+        voters = {name for name, machine in machines.items() if not machine.observer}
+        for peer in peers:
+            found = peer.replica.raft.configuration
+            if not voters <= set(found.voters) or {*found.voters, *found.observers} != set(machines):
+                told = f"{sorted(voters)} of {sorted(machines)} were given a vote, {peer.name} knows {found}"
+                self.world.violated("MEMBERS", told)

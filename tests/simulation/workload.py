@@ -266,6 +266,8 @@ def remove(cluster: Cluster, peer: PeerProcess, name: str) -> Coroutine[Any, Any
 
 def promote(cluster: Cluster, peer: PeerProcess, name: str) -> Coroutine[Any, Any, None]:
     """Ask a peer to let an observer vote; what comes of it is noted."""
+    machine = cluster.machines[name]
+    lives = machine.lives
 
     async def call() -> None:
         try:
@@ -273,7 +275,8 @@ def promote(cluster: Cluster, peer: PeerProcess, name: str) -> Coroutine[Any, An
         except RaftchaosError as error:
             cluster.world.note("user", f"promote {name}: {error}")
         else:
-            cluster.machines[name].observer = False
+            if machine.lives == lives:  # the one that was promoted, not one that took its place meanwhile
+                machine.observer = False
             cluster.world.note("user", f"promote {name}: done")
 
     return call()

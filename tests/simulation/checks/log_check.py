@@ -105,8 +105,10 @@ class LogCheck:
         self._seen[peer.name] = raft.commit_index
 
     def _on_a_majority(self, peer: PeerProcess, raft: Raft, index: int) -> None:
-        """Of the voters of its newest configuration, or of the one before: it may have been appended just after."""
-        voters = [set(configuration.voters) for _, configuration in raft._configurations[-2:]]
+        """Of the voters of its newest configuration; of those of the one before if the newest came after this entry: it
+        may have been appended just after this one was committed."""
+        known = raft._configurations[-2:] if index < raft.configuration_index else raft._configurations[-1:]
+        voters = [set(configuration.voters) for _, configuration in known]
         holders = [{name for name in names if self._holds(name, index, raft.log)} for names in voters]
         if all(2 * len(held) <= len(names) for held, names in zip(holders, voters, strict=True)):
             held, names = sorted(holders[-1]), sorted(voters[-1])
