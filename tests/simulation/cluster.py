@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raftchaos.consensus import bootstrap
+from raftchaos.consensus.config import DISK
 from raftchaos.consensus.entries import NOOP, Configuration, encode_configuration
 from raftchaos.consensus.transport import TcpTransport
 from raftchaos.faults.undo_plan import StepFailed
@@ -60,6 +61,8 @@ class Cluster:
         self.world = world
         self.drift = drift
         self.raft_options: dict[str, Any] = raft
+        self.synced = raft.get("durability") == DISK
+        """What was answered survives a power cut."""
         self.network = Network(world)
         self.unruly = Unruly(world, unruly)
         self.platter = Platter()

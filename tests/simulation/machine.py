@@ -253,6 +253,8 @@ class Machine:
         for key in list(self.effects):
             self.ended(key, "the power cut")
         self.cluster.platter.cut(self.folder, self.chance)
+        if not self.cluster.synced:
+            self.cluster.checks.log.forget(self.name)
         self.offset = self.chance.uniform(5.0, 20.0) - self.rate * self.world.now
         self.able_since, self.off = self.boot(), False
         if main is not None:

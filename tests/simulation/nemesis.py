@@ -28,7 +28,7 @@ class Nemesis:
     def __init__(
         self, cluster: Cluster, *, every: float = 0.6, removals: bool = False, power_cuts: bool = False
     ) -> None:
-        """Power cuts are for clusters whose logs are synced before anything is answered."""
+        """Where logs are not synced before anything is answered, the power is cut where the rest holds everything."""
         self._cluster, self._world, self._network = cluster, cluster.world, cluster.network
         self._chance = cluster.world.chance("nemesis")
         self._every, self._removals, self._power_cuts = every, removals, power_cuts
@@ -80,7 +80,7 @@ class Nemesis:
             (0.05, self._inject_fails),
             (0.05, self._undo_fails),
             (0.02, self._stop),
-            (0.06 if self._power_cuts else 0.0, self._power_cut),
+            (0.10 if self._power_cuts else 0.0, self._power_cut),
             (0.03 if self._removals else 0.0, self._remove),
             (0.06 if self._removals else 0.0, self._begin_anew),
             (0.04 if self._observers() else 0.0, self._promote),
@@ -205,7 +205,10 @@ class Nemesis:
 
     def _power_cut(self) -> None:
         everywhere = self._chance.random() < 0.25
-        for machine in list(self._cluster.machines.values()) if everywhere else [self._machine()]:
+        victims = list(self._cluster.machines.values()) if everywhere else [self._machine()]
+        if not self._cluster.synced:
+            victims = [machine for machine in victims[:1] if self._cluster.checks.log.can_lose(machine.name)]
+        for machine in victims:
             machine.power_cut()
 
     def _remove(self) -> None:

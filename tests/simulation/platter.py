@@ -58,6 +58,7 @@ class Platter:
         """The power of this machine fails: its folder is what the disk has. Nothing may have it open any more."""
         for each in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
             self._cut_folder(each, chance)
+        self.sync_all(folder)
 
     def _cut_folder(self, folder: Path, chance: random.Random) -> None:
         current = {entry.name: entry.inode() for entry in os.scandir(folder) if entry.is_file()}
@@ -71,7 +72,6 @@ class Platter:
             (folder / name).unlink()
         for name, data in content.items():
             (folder / name).write_bytes(data)
-        self.sync_all(folder)
 
     def _read(self, path: Path, inode: int) -> bytes:
         held = self._held.get(inode)

@@ -19,6 +19,8 @@ PEACE = 90.0
 """Seconds in which every task must end once everything is whole: the longest are planned for 18 s, and one that
 nobody can run any more is skipped step by step."""
 LOOK = 0.2
+ALL = 20_000
+"""So many entries before a snapshot that there is none."""
 TIMINGS = (Timings(), Timings(election_min=0.6, election_max=1.2, append_period=0.15))
 """Those of the product, and ones with fewer messages, which cost less."""
 
@@ -51,14 +53,16 @@ class SeedRun:
         self.durability = chance.choice((PROCESS, PROCESS, DISK))
         self.size = chance.choice((3, 3, 3, 3, 4, 5))
         self.observers = self.world.chance("observers").choice((0, 0, 0, 1, 2))
+        unruly, timings = chance.choice((0.0, 0.0, 0.02)), chance.choice(TIMINGS)
+        kept = chance.choice((25, 60, ALL))
         self.cluster = Cluster(
             self.world,
             self.size,
             observers=self.observers,
-            unruly=chance.choice((0.0, 0.0, 0.02)),
-            timings=chance.choice(TIMINGS),
+            unruly=unruly,
+            timings=timings,
             durability=self.durability,
-            entries_before_snapshot=chance.choice((25, 60, 20_000)),
+            entries_before_snapshot=kept,
         )
         for machine in self.cluster.machines.values():
             machine.slowest_recovery = chance.choice((0.1, 0.5, 1.4))
@@ -72,7 +76,8 @@ class SeedRun:
             self.cluster,
             every=chance.choice((0.4, 0.8, 1.6)),
             removals=chance.random() < 0.3,
-            power_cuts=self.durability == DISK,
+            # One that rewrites its log, and did not sync it, may have none after a power cut, and has to join anew.
+            power_cuts=self.durability == DISK or kept == ALL,
         )
 
     def run(self) -> Report:
@@ -163,7 +168,7 @@ class SeedRun:
         return ""
 
     def _agree(self) -> None:
-        """Everybody has the same state and the same members: the machines that are there, each with the vote that it was
+        """Everybody has the same state and the same members: the machines that are there, with the votes that they were
         given."""
         if self.world.violations:
             return

@@ -39,6 +39,19 @@ class LogCheck:
         """This machine's disk is a new one."""
         self._logs.pop(name, None)
 
+    def can_lose(self, name: str) -> bool:
+        """The log of this machine could be lost without harm: the rest of the voters could decide without it, and hold
+        all that it has told anybody that it holds. Only then has Raft promised anything to one that forgets.
+        """
+        log, leader = self._logs.get(name), self._cluster.leader()
+        if log is None or leader is None or leader.name == name:
+            return False
+        raft = leader.replica.raft
+        if log.last_index > raft.commit_index or raft.configuration_index > raft.commit_index:
+            return False
+        holders = [each for each in raft.voters if each != name and self._holds(each, log.last_index, raft.log)]
+        return 2 * len(holders) > len(raft.voters)
+
     def peer_started(self, peer: PeerProcess) -> None:
         """What it had handed to the kernel must be there again."""
         old, new = self._logs.get(peer.name), peer.replica.raft.log
