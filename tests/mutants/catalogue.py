@@ -23,6 +23,9 @@ PEERS = ("tests/unit/agent",)
 FAULTS = ("tests/unit/faults/test_executor.py",)
 MENDS = ("tests/unit/consensus/test_mends.py", "tests/unit/consensus/test_safety.py")
 STORAGE = ("tests/unit/consensus/test_storage.py",)
+TRANSCRIPT = "tests/simulation/test_transcripts.py::test_it_comes_out_as_written"
+OBSERVERS = f"{TRANSCRIPT}[observers_follow_the_next_leader]"
+REPLACED = f"{TRANSCRIPT}[a_removed_node_comes_back_as_a_new_member]"
 
 MUTANTS = (
     # ---- a lease, exactly
@@ -218,12 +221,80 @@ MUTANTS = (
         "self.voters = frozenset((*configuration.voters, *configuration.observers)) if known",
         ("tests/unit/consensus/test_observers.py",),
     ),
+    Mutant(
+        "voters are sent what is not committed",
+        "raftchaos/consensus/membership.py",
+        "return node.name in self.configuration.observers and node.name not in self.extras",
+        "return True",
+        ("tests/unit/consensus/test_observers.py",),
+    ),
+    Mutant(
+        "a removed observer is told so",
+        "raftchaos/consensus/membership.py",
+        "        if self.role == LEADER:\n            until = now()",
+        "        if self.role == LEADER and node.name not in self._configurations[-2][1].observers:\n"
+        "            until = now()",
+        ("tests/unit/consensus/test_observers.py", OBSERVERS),
+    ),
+    Mutant(
+        "who has no vote does not stand",
+        "raftchaos/consensus/elections.py",
+        "        if not self.is_voter:\n            return self._forget_silent_leader(at)",
+        "        if False:\n            return self._forget_silent_leader(at)",
+        ("tests/unit/consensus/test_observers.py", OBSERVERS),
+    ),
+    Mutant(
+        "a follower confirms its log anew",
+        "raftchaos/consensus/raft.py",
+        "self.progress[node], self.match_index[node] = Progress(), 0",
+        "self.progress[node] = Progress()",
+        ("tests/simulation/test_lost_log.py",),
+    ),
+    # ---- joining
+    Mutant(
+        "a newcomer is not its name's past",
+        "raftchaos/peer/membership.py",
+        "if identity.voted:  # it was let in before, or founded the cluster",
+        "if True:",
+        ("tests/simulation/test_newcomer.py",),
+    ),
+    Mutant(
+        "only a member ends as removed",
+        "raftchaos/peer/assembly.py",
+        "return identity is not None and identity.voted and self.replica.removed",
+        "return self.replica.removed",
+        (REPLACED,),
+    ),
+    Mutant(
+        "a promotion is answered when it is done",
+        "raftchaos/agent/membership.py",
+        "            await self._log.add_voter(name, node.raft_address, timeout=limits.PROMOTION_TIMEOUT)",
+        "            pass",
+        (OBSERVERS,),
+    ),
     # ---- upgrades
     Mutant(
         "nothing is proposed that a member does not know",
         "raftchaos/core/releases.py",
         "_parts(node.version) < _parts(kind.since)",
         "False",
-        ("tests/unit/core/test_releases.py",),
+        ("tests/unit/core/test_releases.py", "tests/simulation/test_releases_side_by_side.py"),
+    ),
+    Mutant(
+        "whoever proposes looks at the releases",
+        "raftchaos/peer/membership.py",
+        """        releases.check(command, self.nodes())
+        began""",
+        """        began""",
+        ("tests/simulation/test_releases_side_by_side.py",),
+    ),
+    Mutant(
+        "the leader looks at the releases",
+        "raftchaos/peer/membership.py",
+        """        try:
+            releases.check(command, self.nodes())""",
+        """        try:
+            pass""",
+        ("tests/simulation/test_releases_side_by_side.py",),
     ),
 )

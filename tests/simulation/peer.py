@@ -25,14 +25,16 @@ from raftchaos.agent.registration import Registration
 from raftchaos.consensus.replica import ReplicaConfig
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.consensus.synced import SyncedLog, _Append
+from raftchaos.core import releases
 from raftchaos.core.commands import RegisterNode
 from raftchaos.core.interfaces import Entry
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
-from raftchaos.errors import RaftchaosError
+from raftchaos.errors import RaftchaosError, Refused
 from raftchaos.faults import build_faults
 from raftchaos.faults.executor import FaultExecutor
+from raftchaos.model.nodes import Node
 from raftchaos.peer.assembly import Assembly
 from raftchaos.peer.main import _until_end
 from raftchaos.peer.membership import PeerReplica, wait_for_membership
@@ -51,16 +53,22 @@ STOPPED, REMOVED = "it was stopped", "it was removed"
 
 
 class WatchedState(ReplicatedState):
-    """The state machine; tells the checks of every command that it applies."""
+    """The state machine; tells the checks of every command that it applies, and knows those of its release only."""
 
     def __init__(self, peer: PeerProcess) -> None:
         super().__init__()
         self._peer = peer
+        self._release = Node(peer.name, 1, "", "", "", version=peer.machine.version)
 
     def apply(self, entry: Entry) -> dict[str, Any]:
         """See ReplicatedState."""
+        try:
+            releases.check(entry.command, {self._peer.name: self._release})
+        except Refused as error:
+            self.incompatible = f"the log holds at {entry.index} what this release does not know: {error}"
         result = super().apply(entry)
-        self._peer.machine.cluster.checks.applied(self._peer, entry, result)
+        if not self.incompatible:
+            self._peer.machine.cluster.checks.applied(self._peer, entry, result)
         return result
 
 
