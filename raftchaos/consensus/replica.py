@@ -163,6 +163,7 @@ class Replica:
             transport.failed = self._driver.fail
             transport.leaderless = lambda: self.raft.leader is None
             transport.configuration = lambda: self.raft.configuration_index
+            transport.refused = self.changed
             await transport.start()
         self.run()
 

@@ -55,6 +55,8 @@ class TcpTransport(PeerTransport):
         """
         self.configuration: Callable[[], int] = lambda: 0
         """The entry that tells this peer who is a member."""
+        self.refused: Callable[[], None] = lambda: None
+        """Called when a peer has declined this one."""
         self.failed: Callable[[BaseException], None] | None = None
         """Called when a message could not be handled for a reason that lies in this replica."""
         self._listen, self._random = listen, rng
@@ -244,6 +246,7 @@ class TcpTransport(PeerTransport):
         except Refusal as refusal:
             if connection.node is not None:
                 self.refused_by[connection.node.name] = refusal
+                self.refused()
             else:
                 self.complaints.closed(connection.peername, refusal.why)
                 told = {"type": "refused", "reason": refusal.why, "configuration": self.configuration()}

@@ -51,8 +51,11 @@ def behind(raft: Raft) -> dict[str, int]:
 
 
 def removed(raft: Raft) -> bool:
-    """This peer was removed: its log says so, or most of the other voters say that it is no member."""
-    return raft.removed or (raft.is_member and refused(raft))
+    """This peer was removed: its log says so, or most of the other voters say that it is no member.
+
+    Its log may hold the removal and never hear that it is committed.
+    """
+    return raft.removed or refused(raft)
 
 
 def refused(raft: Raft) -> bool:

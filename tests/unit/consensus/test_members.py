@@ -106,6 +106,28 @@ async def test_a_peer_that_was_away_when_it_was_removed_learns_it(cluster: RealC
     assert leader.status().term == term
 
 
+async def test_a_peer_that_had_its_removal_but_not_its_commit_learns_it(cluster: RealCluster) -> None:
+    """The others tell it nothing more, and its own log alone does not say that the removal is valid."""
+    await cluster.grow("a", "b", "c", "d")
+    leader = await cluster.leader()
+    name = cluster.followers()[0]
+    await cluster.stop(name)
+    await leader.remove_member(name, timeout=5)
+    await eventually(lambda: not leader.raft.extras)  # the leader has given up telling it
+    machine = cluster.machines[name] = Machine()
+    back = cluster.replicas[name] = Replica.open(cluster.config(name), machine, rng=random.Random(name))
+    raft, removal = back.raft, leader.raft.configuration_index
+    assert raft.log.last_index == removal - 1
+    entry = leader.raft.log[removal - leader.raft.log.first_index]
+    raft.log.add(*entry)
+    raft.entry_added(entry)
+    changes: list[bool] = []
+    back.on_change(lambda: changes.append(back.removed))
+    await back.start()
+    await eventually(lambda: bool(changes) and changes[-1])
+    assert raft.commit_index < removal
+
+
 async def test_a_leader_that_leaves_hands_over_first(cluster: RealCluster) -> None:
     await cluster.grow("a", "b", "c")
     leader = await cluster.leader()
