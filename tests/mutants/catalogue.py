@@ -266,6 +266,13 @@ MUTANTS = (
         (REPLACED,),
     ),
     Mutant(
+        "who is declined looks whether to end",
+        "raftchaos/consensus/transport.py",
+        "                self.refused()\n",
+        "",
+        (f"{TRANSCRIPT}[a_peer_that_was_away_while_it_was_removed]",),
+    ),
+    Mutant(
         "a promotion is answered when it is done",
         "raftchaos/agent/membership.py",
         "            await self._log.add_voter(name, node.raft_address, timeout=limits.PROMOTION_TIMEOUT)",
