@@ -1,0 +1,68 @@
+"""Where the Unix socket of a peer's API is. It follows from the address of the API, so both sides find it.
+
+The folder may be entered by its user alone; a folder of that name that belongs to somebody else is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from raftchaos.errors import MachineUnusable
+
+_LOOPBACK: Final = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}
+_LONGEST: Final = 60
+
+
+def _folders() -> list[Path]:
+    user = os.geteuid()
+    return [Path(f"/run/user/{user}/raftchaos"), Path(f"/tmp/raftchaos-{user}")]
+
+
+def _file(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]").lower()
+    name = f"{_LOOPBACK.get(host, host)}-{port}"
+    plain = re.fullmatch(r"[a-z0-9.:-]+", name) is not None and len(name) <= _LONGEST
+    return f"{name if plain else hashlib.sha256(name.encode()).hexdigest()[:32]}.sock"
+
+
+def _ours(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def socket_to_serve(address: str) -> Path:
+    """Where a peer with this API address (`HOST:PORT`) is to listen; the folder is made. Raises MachineUnusable."""
+    tried = ""
+    for folder in _folders():
+        if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK | os.X_OK):
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            tried = f"{folder}: {error.strerror}"
+            continue
+        if _ours(folder):
+            return folder / _file(address)
+        tried = f"{folder} belongs to another user, or others may enter it"
+    raise MachineUnusable(
+        f"found no folder for the socket of the local user ({tried or 'none can be written'})",
+        hint=f"make {_folders()[1]} with the mode 700",
+    )
+
+
+def socket_of(address: str) -> Path | None:
+    """The socket of the peer with this API address, if it is one of this user's on this machine."""
+    for folder in _folders():
+        file = folder / _file(address)
+        if _ours(folder) and file.is_socket():
+            return file
+    return None
