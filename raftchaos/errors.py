@@ -79,6 +79,31 @@ class Refused(RaftchaosError):
     spec = ErrorSpec("refused", 409, 5, True, "the message says which rule declined it")
 
 
+class Unauthenticated(RaftchaosError):
+    """The caller has not said who it is, or by something that is good for nothing (any more)."""
+
+    spec = ErrorSpec(
+        "unauthenticated",
+        401,
+        5,
+        True,
+        "run the command as the user of the peer on its machine, or `raftchaos login HOST:PORT` with a token from "
+        "`raftchaos token create`",
+    )
+
+
+class Forbidden(RaftchaosError):
+    """The caller is known and may not do this."""
+
+    spec = ErrorSpec("forbidden", 403, 5, True, "an admin can give a token of another role: `raftchaos token create`")
+
+
+class TooManyFailures(RaftchaosError):
+    """Too many requests from this address have failed to say who makes them."""
+
+    spec = ErrorSpec("too-many-failures", 429, 5, True, "wait a minute, and look at the token that is used")
+
+
 class Halted(Refused):
     """Nothing starts while the cluster is halted."""
 

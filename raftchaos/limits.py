@@ -49,6 +49,19 @@ EFFECT_NAME: Final = 16
 PAUSED_RUNS: Final = 32  # a task may be paused until this many of its runs (or one of each target) were cut short by it
 ANSWER_TEXT: Final = 1_024  # characters of an error's text in the log's answers
 
+
+# ---- identity
+CALLER_TEXT: Final = 300  # characters of a caller's name or address
+API_TOKENS: Final = 200  # that have not ended
+JOIN_TOKENS: Final = 64
+TOKEN_LONGEST: Final = 366 * 24 * 3600.0
+JOIN_TOKEN_LIFE: Final = 3600.0
+API_TOKEN_LIFE: Final = 90 * 24 * 3600.0
+CERTIFICATE: Final = 7 * 24 * 3600.0  # renewed when half of it is over: a cluster may be down for three days
+CERTIFICATE_LONGEST: Final = 30 * 24 * 3600.0  # a removed node's directory is refused by name this long
+REVOKED: Final = 1_000  # data directories of removed nodes
+AUTHORITY: Final = 4 * 1024  # a CA's certificate as PEM; also the longest text in a message between peers
+
 # ---- documents and requests
 DOCUMENT: Final = 256 * 1024  # what a peer takes; also the largest file that the client reads
 DOCUMENT_DEPTH: Final = 32

@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from raftchaos import limits
-from raftchaos.errors import Conflict, Halted, NotFound, OutcomeUnknown, RaftchaosError, Refused, UsageError
+from raftchaos.errors import (
+    Conflict,
+    Halted,
+    NotFound,
+    OutcomeUnknown,
+    RaftchaosError,
+    Refused,
+    Unauthenticated,
+    UsageError,
+)
 
 Answer = dict[str, Any]
 
@@ -17,6 +26,7 @@ REFUSED: Final = Refused.spec.code
 HALTED: Final = Halted.spec.code
 CONFLICT: Final = Conflict.spec.code
 NOT_FOUND: Final = NotFound.spec.code
+UNAUTHENTICATED: Final = Unauthenticated.spec.code
 USAGE: Final = UsageError.spec.code
 INTERNAL: Final = RaftchaosError.spec.code
 OUTCOME_UNKNOWN: Final = OutcomeUnknown.spec.code

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from raftchaos.core import answers, apply_halt, apply_nodes, apply_runs, apply_tasks, commands, shape
+from raftchaos.core import answers, apply_access, apply_halt, apply_nodes, apply_runs, apply_tasks, commands, shape
 from raftchaos.core.answers import Answer
 from raftchaos.core.commands import Command
 from raftchaos.core.draft import Context, Draft
@@ -43,6 +43,14 @@ HANDLERS: dict[type[Command], Handler] = {
     commands.RunFinished: apply_runs.run_finished,
     commands.Halt: apply_halt.halt,
     commands.Resume: apply_halt.resume,
+    commands.CreateToken: apply_access.create_token,
+    commands.CreateJoinToken: apply_access.create_join_token,
+    commands.RevokeToken: apply_access.revoke_token,
+    commands.SpendJoinToken: apply_access.spend_join_token,
+    commands.TrustAuthority: apply_access.trust_authority,
+    commands.SignWith: apply_access.sign_with,
+    commands.DropAuthority: apply_access.drop_authority,
+    commands.ReportIdentity: apply_access.report_identity,
 }
 """What each command does."""
 
@@ -70,5 +78,8 @@ def apply(state: ClusterState, command: Command, context: Context) -> Applied:
             state, answers.refuse(answers.STALE_TERM, f"the command is of term {term}, the present one is {newest}"), ()
         )
     draft = Draft(state, context)
+    refused = apply_access.refuse_caller(draft)
+    if refused is not None:
+        return Applied(state, refused, ())
     result = HANDLERS[type(command)](draft, command)
     return Applied(draft.freeze(), result, tuple(draft.events))

@@ -8,6 +8,7 @@ from typing import Any
 from raftchaos import limits
 from raftchaos.core import admission, answers, commands, reasons, transitions
 from raftchaos.core.answers import Answer
+from raftchaos.core.apply_access import forget_node
 from raftchaos.core.draft import Draft
 from raftchaos.model.events import EventType
 from raftchaos.model.names import is_label, is_name
@@ -173,6 +174,7 @@ def remove_node(draft: Draft, command: commands.RemoveNode) -> Answer:
     if len(draft.nodes) == 1:
         return answers.refuse(answers.REFUSED, f"{node.name} is the last node", hint="stop its peer instead")
     draft.nodes.drop(node.name)
+    forget_node(draft, node.name, node.directory)
     for key in sorted(key for key, run in draft.unrecovered.items() if run.node == node.name):
         draft.unrecovered.drop(key)
     for key in sorted(draft.runs):

@@ -2,7 +2,7 @@
 
 A command is data. Whoever proposes it evaluates everything that could differ between peers (clocks, templates, cron,
 schemas); `apply` only compares and copies. On the wire and in the Raft log a command is msgpack
-`[VERSION, kind, fields]`.
+`[version, kind, fields]`, and `[2, kind, fields, caller]` if somebody asked for it.
 
 What a kind means and which fields it has never changes once a release has gone out: another field or another meaning is
 another kind, with the release that brought it as `since`. What a peer says before anybody knows its release
@@ -17,9 +17,12 @@ from typing import Any, ClassVar
 
 import msgpack
 
+from raftchaos.core.callers import Caller
 from raftchaos.errors import RaftchaosError, UsageError
 
-VERSION = 1
+VERSION = 2
+"""The newest that this release reads and writes. Version 1 had no callers and no commands about access; what can be
+said in it is written in it, so that a log stays readable for an older release as long as it can be."""
 FIRST = "0.1.0"
 """The first release: every other one knows its commands."""
 
@@ -254,6 +257,99 @@ class Resume(Command):
     halts: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class CreateToken(Command):
+    """Gives a caller an API token for so many seconds. `digest` is the SHA-256 of its secret."""
+
+    kind: ClassVar[str] = "createToken"
+    id: str
+    name: str
+    role: str
+    digest: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJoinToken(Command):
+    """Lets peers join with a token for so many seconds: any number of them, or one (`single`). `key` is its public
+    key."""
+
+    kind: ClassVar[str] = "createJoinToken"
+    id: str
+    key: bytes
+    seconds: float
+    single: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken(Command):
+    """Ends a token, which is named by its id or its name."""
+
+    kind: ClassVar[str] = "revokeToken"
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendJoinToken(Command):
+    """A peer has proved that it has this join token; the answer says whether it is good for it."""
+
+    kind: ClassVar[str] = "spendJoinToken"
+    id: str
+    name: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustAuthority(Command):
+    """Trust one more CA, or from now on this one alone (`only`)."""
+
+    kind: ClassVar[str] = "trustAuthority"
+    fingerprint: str
+    certificate: str
+    only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignWith(Command):
+    """Have this trusted CA sign from now on."""
+
+    kind: ClassVar[str] = "signWith"
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropAuthority(Command):
+    """Trust this CA no longer."""
+
+    kind: ClassVar[str] = "dropAuthority"
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportIdentity(Command):
+    """A node tells which CAs it trusts and which has signed its certificate (fingerprints)."""
+
+    kind: ClassVar[str] = "reportIdentity"
+    name: str
+    incarnation: int
+    trusts: list[str]
+    issuer: str
+
+
+NEW: frozenset[type[Command]] = frozenset(
+    {
+        CreateToken,
+        CreateJoinToken,
+        RevokeToken,
+        SpendJoinToken,
+        TrustAuthority,
+        SignWith,
+        DropAuthority,
+        ReportIdentity,
+    }
+)
+"""Commands that version 1 does not have."""
+
 KINDS: dict[str, type[Command]] = {cls.kind: cls for cls in Command.__subclasses__()}
 
 
@@ -261,10 +357,12 @@ class UnknownCommand(RaftchaosError):
     """A command of a newer version: a peer that does not know it must not go on, or it would diverge."""
 
 
-def encode(command: Command) -> bytes:
-    """The bytes of a command, the same for equal commands on every peer."""
+def encode(command: Command, caller: Caller | None = None) -> bytes:
+    """The bytes of a command, the same for equal commands on every peer. `caller` is who asked for it."""
     fields = {item.name: getattr(command, item.name) for item in dataclasses.fields(command)}
-    packed: bytes = msgpack.packb([VERSION, command.kind, fields])
+    version = VERSION if caller is not None or type(command) in NEW else 1
+    whole = [version, command.kind, fields] if caller is None else [version, command.kind, fields, caller.to_list()]
+    packed: bytes = msgpack.packb(whole)
     return packed
 
 
@@ -278,18 +376,25 @@ def kind_of(data: bytes) -> type[Command]:
 
 
 def decode(data: bytes) -> Command:
-    """The command in `data`. Raises `UnknownCommand` for a kind, a version or a field of another release, `UsageError`
-    for anything that is not a command."""
+    """The command in `data`. Raises as `read`."""
+    return read(data)[0]
+
+
+def read(data: bytes) -> tuple[Command, Caller | None]:
+    """The command in `data`, and who asked for it. Raises `UnknownCommand` for a kind, a version or a field of another
+    release, `UsageError` for anything that is not a command."""
     try:
-        version, kind, fields = msgpack.unpackb(data, strict_map_key=False)
+        version, kind, fields, *more = msgpack.unpackb(data, strict_map_key=False)
         known = KINDS.get(kind)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise UsageError(f"found {len(data)} bytes that are no command ({error})") from None
-    if version != VERSION or known is None:
+    if version not in (1, VERSION) or isinstance(version, bool) or known is None or (version == 1 and known in NEW):
         raise _unknown(f"the command {kind!r} of version {version}, this release knows version {VERSION}")
     try:
-        return known(**fields)
-    except TypeError as error:
+        if len(more) > version - 1:
+            raise ValueError(f"it has {3 + len(more)} parts")
+        return known(**fields), Caller.from_list(more[0]) if more else None
+    except (TypeError, ValueError) as error:
         strange = set(fields) - {item.name for item in dataclasses.fields(known)} if isinstance(fields, dict) else ()
         if strange:
             shown = ", ".join(sorted(map(str, strange)))

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from raftchaos import limits
 from raftchaos.core import transitions
 from raftchaos.core.answers import clip
+from raftchaos.core.callers import Caller
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.model.events import Event, EventType
 from raftchaos.model.nodes import Node
@@ -29,6 +30,8 @@ class Context:
     """Read by the leader that appended it."""
     term: int
     """Of that leader."""
+    caller: Caller | None = None
+    """Who asked for it; None if a peer did by itself."""
 
 
 class Table(Mapping[K, V], Generic[K, V]):
@@ -84,12 +87,15 @@ class Draft:
         self.halts: Table[str, HaltRecord] = Table(base.halts)
         self.lifted: Table[str, None] = Table(base.lifted)
         self.completed: Table[str, int] = Table(base.completed)
+        self.access = base.access
         self.leadership = (base.term, base.leader, base.leader_ms)
         self.events: list[Event] = []
 
     def tell(self, kind: EventType, data: dict[str, Any], *, task: str = "", run: str = "", node: str = "") -> None:
-        """Record an event of this command."""
+        """Record an event of this command, with who asked for it."""
         place = len(self.events)
+        if self.context.caller is not None:
+            data = {**data, "by": self.context.caller.to_dict()}
         self.events.append(Event(self.context.index, place, kind, self.context.wall_ms, task, run, node, data))
 
     def runs_of(self, task: str) -> list[Run]:
@@ -143,6 +149,7 @@ class Draft:
             leader=leader,
             leader_ms=leader_ms,
             completed=self.completed.items_now(),
+            access=self.access,
         )
 
     def _tell_run(self, run: Run, before: str) -> None:

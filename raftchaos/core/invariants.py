@@ -37,6 +37,8 @@ def _keys(state: ClusterState) -> Iterator[str]:
     )
     for kind, table in tables:
         yield from (f"the {kind} {key} calls itself {value}" for key, value in table.items() if key != value)
+    if state.access.signer and state.access.signer not in state.access.authorities:
+        yield "the CA that signs is none that is trusted"
     yield from (f"the task {key} is unfinished and finished" for key in sorted(state.tasks) if key in state.finished)
     yield from (f"the halt {key} is lifted and in force" for key in sorted(state.halts) if key in state.lifted)
 
@@ -145,6 +147,10 @@ def _bounds(state: ClusterState) -> Iterator[str]:
         ("forgotten tasks", len(state.forgotten), limits.TASK_IDS_REMEMBERED),
         ("halts", len(state.halts), limits.HALTS),
         ("lifted halts", len(state.lifted), limits.HALTS_LIFTED),
+        ("API tokens", len(state.access.tokens), limits.API_TOKENS),
+        ("join tokens", len(state.access.joins), limits.JOIN_TOKENS),
+        ("trusted CAs", len(state.access.authorities), 2),
+        ("revoked data directories", len(state.access.revoked), limits.REVOKED),
     )
     yield from (f"{found} {what}, at most {most}" for what, found, most in bounds if found > most)
     yield from (

@@ -9,7 +9,8 @@ from typing import Any
 from raftchaos.core import answers, snapshot
 from raftchaos.core.answers import Answer
 from raftchaos.core.apply import Applied, apply
-from raftchaos.core.commands import Command, RemoveNode, SubmitTask, UnknownCommand, decode
+from raftchaos.core.callers import Caller
+from raftchaos.core.commands import Command, RemoveNode, SubmitTask, UnknownCommand, read
 from raftchaos.core.draft import Context
 from raftchaos.core.events import EventLog
 from raftchaos.core.interfaces import Entry
@@ -51,7 +52,7 @@ class ReplicatedState:
             missing = answers.refuse(answers.OUTCOME_UNKNOWN, f"the entry {entry.index} was applied before")
             return missing if known is None else {**known, "repeated": True}
         try:
-            command = decode(entry.command)
+            command, caller = read(entry.command)
         except UnknownCommand as error:
             self.incompatible = f"the log holds at {entry.index} what this release does not know: {error}; {error.hint}"
             return answers.refuse(answers.INTERNAL, self.incompatible)
@@ -61,7 +62,7 @@ class ReplicatedState:
         if known is not None and not _judges_itself(command, known):
             self.applied_index = entry.index
             return {**known, "repeated": True}
-        return self._apply(entry, command)
+        return self._apply(entry, command, caller)
 
     def snapshot(self) -> bytes:
         """The whole state as canonical bytes."""
@@ -82,8 +83,8 @@ class ReplicatedState:
             self._hash = (self.applied_index, hashlib.sha256(self.snapshot()).hexdigest())
         return self._hash[1]
 
-    def _apply(self, entry: Entry, command: Command) -> Answer:
-        context = Context(entry.index, entry.wall_ms, entry.term)
+    def _apply(self, entry: Entry, command: Command, caller: Caller | None) -> Answer:
+        context = Context(entry.index, entry.wall_ms, entry.term, caller)
         try:
             applied = apply(self.state, command, context)
         except Exception as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from raftchaos.core import commands, reasons, snapshot
+from raftchaos.core.access import Access
 from raftchaos.core.apply_tasks import finish, wind_down
 from raftchaos.core.draft import Context, Draft
 from raftchaos.core.progress import Progress
@@ -35,7 +36,8 @@ def restored(data: bytes, wall_ms: int) -> Restored:
     """What a new cluster begins with. Raises ValueError if the saved state is not believable.
 
     Every node is dropped: whoever takes part registers anew. Unfinished tasks end as halted (or as what they were
-    ending as), and say why. History, halts in force and the ids of earlier tasks are kept.
+    ending as), and say why. History, halts in force and the ids of earlier tasks are kept; tokens and CAs are those of
+    the old cluster, and are dropped.
     """
     saved = snapshot.unpack(data)
     index = saved.applied + 1
@@ -49,6 +51,7 @@ def restored(data: bytes, wall_ms: int) -> Restored:
     for name in nodes:
         draft.nodes.drop(name)
     draft.leadership = (0, "", 0)
+    draft.access = Access()
     state = draft.freeze()
     return Restored(snapshot.pack(snapshot.Snapshot(index, state, RequestWindow())), index, unfinished, nodes)
 

@@ -12,6 +12,7 @@ import msgpack
 
 from raftchaos import limits
 from raftchaos.core import history, shape
+from raftchaos.core.access import Access, ApiToken, JoinToken, NodeIdentity, TrustedAuthority
 from raftchaos.core.invariants import belongs
 from raftchaos.core.requests import RequestWindow
 from raftchaos.core.state import ClusterState, HaltRecord
@@ -21,10 +22,11 @@ from raftchaos.model.runs import Run, RunId, RunStatus
 from raftchaos.model.tasks import Task
 
 MAGIC: Final = "raftchaos-state"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 had no `access`; it is still read."""
 _KEYS: Final = (
     "index", "term", "leader", "leaderMs", "nodes", "tasks", "runs", "unrecovered", "finished", "forgotten", "halts",
-    "lifted", "completed", "older", "younger",
+    "lifted", "completed", "older", "younger", "access",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ def pack(snapshot: Snapshot) -> bytes:
         [[key, state.completed[key]] for key in sorted(state.completed)],
         older,
         younger,
+        state.access.to_list(),
     )
     data: bytes = msgpack.packb([MAGIC, VERSION, *values])
     return data
@@ -71,6 +74,8 @@ def unpack(data: bytes) -> Snapshot:
         raise ValueError(f"the snapshot is no msgpack: {type(error).__name__}: {error}") from None
     if not isinstance(items, list) or len(items) < 2 or items[0] != MAGIC:
         raise ValueError("these bytes are no snapshot of raftchaos")
+    if items[1] == 1:
+        items = [MAGIC, VERSION, *items[2:], Access().to_list()]
     if items[1] != VERSION:
         raise ValueError(f"found a snapshot of version {items[1]!r}, this release knows version {VERSION}")
     if len(items) != len(_KEYS) + 2:
@@ -99,6 +104,7 @@ def _believe(parts: dict[str, Any]) -> Snapshot:
         leader=_typed(parts["leader"], str),
         leader_ms=_count(parts["leaderMs"]),
         completed={_typed(key, str): _count(value) for key, value in _typed(parts["completed"], list)},
+        access=_access(_typed(parts["access"], list)),
     )
     older, younger = ([_request(item) for item in _typed(parts[key], list)] for key in ("older", "younger"))
     if len(older) + len(younger) > limits.REQUESTS_REMEMBERED:
@@ -142,6 +148,24 @@ def _unpack_run(item: list[Any]) -> Run:
             effects=tuple(effects),
         )
     )
+
+
+def _access(parts: list[Any]) -> Access:
+    tokens, joins, authorities, signer, identities, revoked = parts
+    access = Access(
+        tokens=_unique([_whole(ApiToken(*item)) for item in _typed(tokens, list)], "id"),
+        joins=_unique([_whole(JoinToken(*item)) for item in _typed(joins, list)], "id"),
+        authorities=_unique([_whole(TrustedAuthority(*item)) for item in _typed(authorities, list)], "fingerprint"),
+        signer=_typed(signer, str),
+        identities=_unique(
+            [_whole(NodeIdentity(name, tuple(trusts), issuer)) for name, trusts, issuer in _typed(identities, list)],
+            "name",
+        ),
+        revoked={_typed(key, str): _count(ends) for key, ends in _typed(revoked, list)},
+    )
+    if access.signer and access.signer not in access.authorities:
+        raise ValueError("the CA that signs is none that is trusted")
+    return access
 
 
 def _finished(item: list[Any]) -> tuple[str, bytes]:

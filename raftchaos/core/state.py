@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from raftchaos.core.access import Access
 from raftchaos.model.nodes import Node
 from raftchaos.model.runs import Run, RunId
 from raftchaos.model.tasks import Task
@@ -60,6 +61,8 @@ class ClusterState:
     """When that leader announced itself, by its own wall clock; other times may be of an earlier leader's clock."""
     completed: dict[str, int] = field(default_factory=dict)
     """How many tasks ended, by "<verdict or status>/<mode>"; for the metrics."""
+    access: Access = field(default_factory=Access)
+    """Who may call and join, and which certificates count."""
 
     @property
     def halted(self) -> bool:

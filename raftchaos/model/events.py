@@ -19,6 +19,9 @@ class EventType(StrEnum):
     RUN_STATUS = "runStatus"
     HALTED = "halted"
     RESUMED = "resumed"
+    TOKEN_CREATED = "tokenCreated"
+    TOKEN_REVOKED = "tokenRevoked"
+    AUTHORITY_CHANGED = "authorityChanged"
 
 
 @dataclass(frozen=True, slots=True)

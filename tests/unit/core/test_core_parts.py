@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from raftchaos import limits
 from raftchaos.core import admission, capability, history, invariants, snapshot, targeting, transitions
 from raftchaos.core import commands as c
+from raftchaos.core.access import Access, ApiToken, JoinToken, NodeIdentity, TrustedAuthority
 from raftchaos.core.planner import plan
 from raftchaos.core.preview import preview
 from raftchaos.core.progress import Progress, slots
@@ -126,9 +127,34 @@ def test_the_largest_state_fits_a_snapshot() -> None:
         forgotten={place.to_bytes(8, "big"): None for place in range(limits.TASK_IDS_REMEMBERED)},
         halts=halts,
         lifted={f"{place}".rjust(limits.TASK_ID, "l"): None for place in range(limits.HALTS_LIFTED)},
+        access=_largest_access(),
     )
     packed = snapshot.pack(snapshot.Snapshot(2**60, state, window))
     assert len(packed) + limits.SNAPSHOT_WORKING <= limits.SNAPSHOT
+
+
+def _largest_access() -> Access:
+    name, big = "n" * limits.NAME, 2**60
+    tokens = {
+        f"{place:016}": ApiToken(f"{place:016}", name, "operator", bytes(32), big, big, name)
+        for place in range(limits.API_TOKENS)
+    }
+    joins = {
+        f"{place:016}": JoinToken(f"{place:016}", bytes(32), big, big, True, name, name, name)
+        for place in range(limits.JOIN_TOKENS)
+    }
+    marks = ("a" * 64, "b" * 64)
+    return Access(
+        tokens=tokens,
+        joins=joins,
+        authorities={mark: TrustedAuthority(mark, "x" * limits.AUTHORITY) for mark in marks},
+        signer=marks[0],
+        identities={
+            f"{place}".rjust(limits.NAME, "n"): NodeIdentity(f"{place}".rjust(limits.NAME, "n"), marks, marks[0])
+            for place in range(limits.NODES)
+        },
+        revoked={f"{place:032}": big for place in range(limits.REVOKED)},
+    )
 
 
 # ---- transitions

@@ -330,11 +330,18 @@ _BY_NAME = {
     "runs": st.lists(st.tuples(_RUNS, st.floats(-1, 100)), max_size=3),
     "effects": st.lists(st.dictionaries(st.text(max_size=20), st.integers(-1, 9), max_size=3), max_size=3),
     "directory": st.just("dir-n1"),
+    "id": st.one_of(_TEXT, st.sampled_from(["0" * 16, "1" * 16])),
+    "role": st.sampled_from(["viewer", "admin", "open"]),
+    "fingerprint": st.sampled_from([letter * 64 for letter in "abc"]),
+    "issuer": st.sampled_from([letter * 64 for letter in "abc"]),
+    "trusts": st.lists(st.sampled_from([letter * 64 for letter in "abc"]), max_size=3),
 }
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: _TEXT,
     int: st.integers(0, 3),
     bool: st.booleans(),
+    float: st.floats(-1, 100),
+    bytes: st.sampled_from([bytes(32), b"", b"x" * 32]),
     list[str]: st.lists(_TEXT, max_size=3),
     dict[str, str]: st.dictionaries(_TEXT, _TEXT, max_size=2),
 }
@@ -349,8 +356,9 @@ def encoded(draw: st.DrawFn) -> bytes:
     for item in dataclasses.fields(c.KINDS[kind]):
         plausible = _BY_NAME[item.name] if item.name in _BY_NAME else _BY_TYPE[hints[item.name]]
         fields[item.name] = draw(_GARBAGE if draw(st.integers(0, 24)) == 0 else plausible)
+    callers = [["ci", "admin", "", "token:" + "0" * 16], ["root", "admin", "", "socket"], None, 7]
     try:
-        return bytes(msgpack.packb([c.VERSION, kind, fields]))
+        return bytes(msgpack.packb([c.VERSION, kind, fields, *draw(st.lists(st.sampled_from(callers), max_size=1))]))
     except OverflowError:
         return b""
 
