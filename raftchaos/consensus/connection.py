@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from raftchaos import limits
 from raftchaos.consensus.handshake import HELLO_FRAME, SIZE
@@ -25,6 +26,8 @@ class Connection(asyncio.Protocol):
         self.greeted = False
         self.incarnation = 0
         self.peername: object = None
+        self.certificate: Mapping[str, Any] | None = None
+        """What the other side has shown and TLS has verified."""
         self.settled = asyncio.Event()
         """It is greeted, or gone."""
         self.gone = asyncio.Event()
@@ -40,6 +43,7 @@ class Connection(asyncio.Protocol):
         """The connection stands."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's is not a subclass of asyncio's
         self.peername = transport.get_extra_info("peername")
+        self.certificate = transport.get_extra_info("peercert")
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small messages leave at once
@@ -79,6 +83,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._buffer.clear()
+        if self.node is not None and self._transport is not None and not self.greeted:
+            self._owner.unsuccessful(self.node, error)
         self.settled.set()
         self.gone.set()
         self._owner.ended(self)

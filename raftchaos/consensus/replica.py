@@ -136,8 +136,7 @@ class Replica:
             listen=config.listen,
             silence=config.timings.silence,
             rng=rng,
-            server_tls=config.server_tls,
-            client_tls=config.client_tls,
+            tls=config.tls,
         )
         return cls(
             config,

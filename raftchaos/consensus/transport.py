@@ -8,18 +8,23 @@ sent again on the next one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from raftchaos import limits
 from raftchaos.consensus import codec, handshake, messages
+from raftchaos.consensus.config import PeerTls
 from raftchaos.consensus.connection import Connection
 from raftchaos.consensus.handshake import Complaints, Hello, Identity, Refusal
 from raftchaos.consensus.node import PeerNode, split_address
 from raftchaos.consensus.seams import PeerTransport
 from raftchaos.errors import MachineUnusable, UsageError
+from raftchaos.identity.entrance import Entrance
+
+logger = logging.getLogger(__name__)
 
 ATTEMPT: Final = 0.25  # an attempt is given up after this: the kernel repeats a lost SYN only after a second
 ATTEMPT_TLS: Final = 1.0
@@ -40,8 +45,7 @@ class TcpTransport(PeerTransport):
         listen: str,
         silence: float,
         rng: random.Random,
-        server_tls: ssl.SSLContext | None = None,
-        client_tls: ssl.SSLContext | None = None,
+        tls: PeerTls | None = None,
     ) -> None:
         super().__init__()
         self.identity, self.silence = identity, silence
@@ -60,7 +64,8 @@ class TcpTransport(PeerTransport):
         self.failed: Callable[[BaseException], None] | None = None
         """Called when a message could not be handled for a reason that lies in this replica."""
         self._listen, self._random = listen, rng
-        self._server_tls, self._client_tls = server_tls, client_tls
+        self._tls = tls
+        self._entrance: Entrance | None = None
         self._nodes: dict[str, PeerNode] = {}
         self._directories: dict[str, str] = {}
         self._connections: dict[str, Connection] = {}
@@ -79,16 +84,11 @@ class TcpTransport(PeerTransport):
         """Bind and begin to connect. Raises MachineUnusable that names the address."""
         host, port = split_address(self._listen)
         loop = asyncio.get_running_loop()
-        timeout = limits.HANDSHAKE if self._server_tls else None
+        factory: Callable[[], asyncio.Protocol] = partial(Connection, self, None)
+        if self._tls is not None:
+            factory = self._entrance = Entrance(self._tls.server, factory, complain=self._handshake_failed)
         try:
-            self._server = await loop.create_server(
-                lambda: Connection(self, None),
-                host,
-                port,
-                backlog=limits.HANDSHAKES_OPEN,
-                ssl=self._server_tls,
-                ssl_handshake_timeout=timeout,
-            )
+            self._server = await loop.create_server(factory, host, port, backlog=limits.HANDSHAKES_OPEN)
         except OSError as error:
             raise MachineUnusable(
                 f"cannot listen for other peers on {self._listen}: {error.strerror or error}",
@@ -111,6 +111,8 @@ class TcpTransport(PeerTransport):
         tasks = [*self._tasks.values(), *self._ending] + ([self._watch] if self._watch else [])
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+        if self._entrance is not None:
+            await self._entrance.wait_closed()
         while self._open:
             await next(iter(self._open)).gone.wait()
 
@@ -130,6 +132,8 @@ class TcpTransport(PeerTransport):
         for task in [*self._tasks.values(), self._watch]:
             if task is not None:
                 task.cancel()
+        if self._entrance is not None:
+            self._entrance.close()
         for connection in list(self._open):
             connection.abort()
 
@@ -201,7 +205,7 @@ class TcpTransport(PeerTransport):
 
     async def _attempt(self, node: PeerNode) -> None:
         loop = asyncio.get_running_loop()
-        tls = self._client_tls
+        tls = self._tls.client if self._tls is not None else None
         made, stands = Connection(self, node), False
         try:
             host, port = split_address(node.address)
@@ -212,11 +216,31 @@ class TcpTransport(PeerTransport):
             stands = True
             async with asyncio.timeout(ATTEMPT_TLS):
                 await made.settled.wait()
-        except (OSError, TimeoutError, UsageError):
-            pass  # it is tried again; `refused_by` and the list of connected peers tell the user
+        except (OSError, TimeoutError, UsageError) as error:
+            self.unsuccessful(node, error)  # it is tried again
         finally:
             if not (stands and made.greeted):  # a late answer may be read before the time is up, and yet be too late
                 made.give_up()
+
+    def unsuccessful(self, node: PeerNode, error: BaseException | None) -> None:
+        """An attempt to connect failed; without an error if the other side just closed it after the handshake, which
+        is how a server declines a certificate in TLS 1.3 (asyncio does not send its alert).
+
+        `refused_by` and the list of connected peers tell the user; a reason that lies in certificates or clocks goes
+        into the log, too, since nothing gets better by itself.
+        """
+        if self._tls is None or self._closed or node.name in self._connections:
+            return
+        why = self._tls.explain(error) if error is not None else ""
+        if error is None and node.name not in self.refused_by:
+            why = "it closed the connection after the TLS handshake; if it declines our certificate, its log says why"
+        if why and self.refused_by.get(node.name) != why:
+            self.refused_by[node.name] = why
+            logger.warning("cannot connect to %s at %s: %s", node.name, node.address, why)
+
+    def _handshake_failed(self, address: object, error: BaseException) -> None:
+        assert self._tls is not None
+        self.complaints.closed(address, self._tls.explain(error) or "it did not finish its TLS handshake")
 
     # ---- what connections report
 
@@ -239,6 +263,7 @@ class TcpTransport(PeerTransport):
         try:
             hello = handshake.parse(body)
             handshake.judge(hello, self.identity)
+            self._check_certificate(connection, hello.identity)
             node = self._admit(connection, hello)
         except ValueError as error:
             self.complaints.closed(connection.peername, "it does not speak raftchaos", str(error)[:200])
@@ -258,6 +283,16 @@ class TcpTransport(PeerTransport):
         connection.incarnation = hello.identity.incarnation
         self._strangers.pop(connection, None)
         return self._take(connection, node)
+
+    def _check_certificate(self, connection: Connection, speaker: Identity) -> None:
+        """Raises Refusal if the other side's certificate is not that of the peer that it says it is, or was removed."""
+        if self._tls is None:
+            return
+        wrong = self._tls.misnamed(connection.certificate, self.identity.cluster_id, speaker.name, speaker.directory_id)
+        if wrong:
+            raise Refusal(wrong)
+        if self._tls.revoked(speaker.directory_id):
+            raise Refusal(handshake.NOT_A_MEMBER)
 
     def _admit(self, connection: Connection, hello: Hello) -> PeerNode:
         """The member that speaks. Raises Refusal."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ssl
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from raftchaos.errors import MachineUnusable
+from raftchaos.identity.subjects import misnamed, subject_of
 
 _CLUSTER_CA: Final = (("organizationName", "raftchaos"),)
 _CLOCK: Final = {9: "not valid yet", 10: "not valid any more"}
@@ -71,11 +74,18 @@ def client_context(authorities: bytes, chain: Path | None = None, key: Path | No
 
 
 class Contexts:
-    """The contexts of one peer. `server` and `api` are given to the listening ports once and stay the same objects:
-    each handshake takes the newest certificate. `client` is read at each attempt."""
+    """The contexts of one peer, and how it judges others.
 
-    def __init__(self, authorities: bytes, chain: Path, key: Path | None = None) -> None:
-        self._files = (chain, key)
+    `server` and `api` are given to the listening ports once and stay the same objects: each handshake takes the newest
+    certificate. `client` is read at each attempt.
+    """
+
+    def __init__(
+        self, authorities: bytes, chain: Path, key: Path | None = None, *, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.revoked: Callable[[str], bool] = lambda directory: False
+        """Whether the peer with this data directory was removed."""
+        self._files, self._wall = (chain, key), wall
         self.replace(authorities)
         self.server = self._entrance(required=True)
         self.api = self._entrance(required=False)
@@ -87,6 +97,14 @@ class Contexts:
         inside = {required: server_context(authorities, chain, key, required=required) for required in (True, False)}
         self.client, self._inside, self.authorities = client, inside, authorities
         self.leaf = ssl.PEM_cert_to_DER_cert(_leaf(chain.read_text()))
+
+    def misnamed(self, certificate: Mapping[str, Any] | None, cluster: str, name: str, directory: str) -> str:
+        """Why the holder of this verified certificate may not speak as that peer; empty if it may."""
+        return misnamed(subject_of(certificate), cluster=cluster, name=name, directory=directory)
+
+    def explain(self, error: BaseException) -> str:
+        """Why a connection failed, in words; empty if it was no matter of TLS."""
+        return explain(error, self._wall())
 
     def _entrance(self, *, required: bool) -> ssl.SSLContext:
         chain, key = self._files
@@ -109,7 +127,7 @@ def explain(error: BaseException, now: float) -> str:
     if not isinstance(error, ssl.SSLError):
         return ""
     code = getattr(error, "verify_code", 0)
-    clock = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    clock = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%MZ")
     reason = str(getattr(error, "reason", "") or error)
     if code in _CLOCK:
         return (
