@@ -65,12 +65,13 @@ def ask(peers: str, question: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
     """Opens a client for the peers, asks the question and closes it."""
     import asyncio
 
+    from raftchaos.cli.contexts import credentials_for
     from raftchaos.client import Client
 
-    found = addresses(peers)
+    found, credentials = credentials_for(addresses(peers), default=peers == DEFAULT_PEER)
 
     async def asking() -> T:
-        async with Client(found) as client:
+        async with Client(found, credentials=credentials) as client:
             return await question(client)
 
     return asyncio.run(asking())

@@ -20,7 +20,15 @@ from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, DURABILITIES, 
 @click.option("--join", metavar="HOST:PORT", help="API address of any live peer of the cluster to join.")
 @click.option("--observer", is_flag=True, default=None, help="Join without a vote; so does by itself whoever comes "
               "when seven vote.")  # fmt: skip
-@click.option("--insecure", is_flag=True, default=None, help="Allow addresses that are not loopback, without TLS.")
+@click.option("--token-file", metavar="FILE", type=click.Path(), help="Where the join token is, if it is not in "
+              "RAFTCHAOS_JOIN_TOKEN.")  # fmt: skip
+@click.option("--tls-cert", metavar="FILE", type=click.Path(), help="Certificate of a CA of your own, with --tls-key "
+              "and --tls-ca; the cluster then makes none.")  # fmt: skip
+@click.option("--tls-key", metavar="FILE", type=click.Path(), help="Its key; only its user may read it.")
+@click.option("--tls-ca", metavar="FILE", type=click.Path(), help="The CA; it must serve this cluster alone.")
+@click.option("--metrics-allow", metavar="NETWORK", multiple=True, help="Network that may read /metrics without a "
+              "token, such as 10.0.0.0/8; repeatable.")  # fmt: skip
+@click.option("--insecure", is_flag=True, default=None, help="No TLS, no tokens: whoever reaches the peer commands it.")
 @click.option("--durability", type=click.Choice(DURABILITIES), help="What an answered write survives: the death of "
               "every process (default), or a power cut of every machine (disk: writes wait for a sync).")  # fmt: skip
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), help="How much it says on stderr; default info.")
@@ -32,6 +40,9 @@ def command(config: Path | None, **flags: object) -> int:
     The first peer founds a cluster; others join it. A peer that has been a member finds its cluster by its data
     directory, and --join and --observer are then ignored. An observer is given runs and serves users as any other
     peer; `raftchaos node promote` lets it vote.
+
+    Connections are encrypted and peers have certificates, which a joining peer gets with a token; on the machine of a
+    peer its user needs none.
 
     \b
     Example, three peers on one machine:

@@ -42,6 +42,8 @@ def _summary(status: dict[str, Any]) -> list[Any]:
     rows.show_header = False
     rows.add_row("cluster", plain(status["cluster"]))
     rows.add_row("asked", f"{plain(status['name'])} ({plain(status['role'])}, {plain(status['version'])})")
+    if status.get("insecure"):
+        rows.add_row("insecure", "[red]yes: no TLS, and whoever reaches a peer commands it[/]")
     rows.add_row("durability", plain(status.get("durability")))
     rows.add_row("leader", f"{plain(status['leader'])} in term {status['term']}")
     missing = "" if quorum["hasQuorum"] else f", [red]no quorum: {quorum['missing']} more needed[/]"

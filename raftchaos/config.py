@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from raftchaos import limits
-from raftchaos.errors import InvalidDocument, Refused, UsageError
+from raftchaos.errors import InvalidDocument, UsageError
 
 if TYPE_CHECKING:
     from raftchaos.model.problems import Origin, Problems
@@ -44,13 +44,19 @@ KEYS: Final = (
     "insecure",
     "durability",
     "log-level",
+    "token-file",
+    "tls-cert",
+    "tls-key",
+    "tls-ca",
+    "certificate-seconds",
+    "metrics-allow",
     "proxies",
 )
-_TEXT_KEYS = frozenset({"name", "listen", "raft-listen", "advertise", "data-dir", "join", "durability", "log-level"})
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_INSECURE_HINT = (
-    "this release has no TLS: keep the peers on loopback, or say --insecure if the network between them is trusted"
+_PATH_KEYS = ("token-file", "tls-cert", "tls-key", "tls-ca")
+_TEXT_KEYS = frozenset(
+    {"name", "listen", "raft-listen", "advertise", "data-dir", "join", "durability", "log-level", *_PATH_KEYS}
 )
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +78,22 @@ class PeerSettings:
     """What an answered write survives: the death of every process, or a power cut of every machine."""
     observer: bool = False
     """A new peer asks to be sent the log, but not to vote."""
+    token_file: Path | None = None
+    """Where the join token is, if not in the environment."""
+    tls_cert: Path | None = None
+    """Certificate, key and CA of one's own, all or none: no CA of the cluster is made."""
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    certificate_seconds: float = limits.CERTIFICATE
+    """How long a certificate that this peer signs is valid."""
+    metrics_allow: tuple[str, ...] = ()
+    """Networks (CIDR) from which /metrics needs no token."""
 
 
 def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> PeerSettings:
     """The settings of a peer from its flags and its config file; both have the names of the flags as keys.
 
-    A flag that is None was not given. Raises `UsageError` that says which word is wrong, and `Refused` for an address
-    that is not loopback without `--insecure`.
+    A flag that is None was not given. Raises `UsageError` that says which word is wrong.
     """
     said = {**(config or {}), **{key: value for key, value in flags.items() if value not in (None, ())}}
     name = said.get("name") or default_name()
@@ -96,6 +111,12 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         log_level=said.get("log-level") or "info",
         durability=said.get("durability") or "process",
         observer=bool(said.get("observer", False)),
+        token_file=_path(said, "token-file"),
+        tls_cert=_path(said, "tls-cert"),
+        tls_key=_path(said, "tls-key"),
+        tls_ca=_path(said, "tls-ca"),
+        certificate_seconds=float(said.get("certificate-seconds", limits.CERTIFICATE)),
+        metrics_allow=tuple(said.get("metrics-allow") or ()),
     )
     _check(settings)
     return settings
@@ -117,15 +138,35 @@ def _check(settings: PeerSettings) -> None:
             f"found {settings.advertise!r} for --advertise, expected a host name or an address without a port"
         )
     for flag, (host, _) in (("--listen", listen), ("--raft-listen", raft)):
-        if not settings.insecure and not is_loopback(host):
-            raise Refused(f"{flag} {host} is not a loopback address", hint=_INSECURE_HINT)
-        if settings.advertise is None and _is_wildcard(host):
+        if settings.advertise is None and is_wildcard(host):
             raise UsageError(
                 f"{flag} {host} takes connections on every address, but other peers need one to come to",
                 hint="say --advertise HOST: the name or address of this machine that the other peers can reach",
             )
+    _check_identity(settings)
     if len(settings.proxies) > limits.PROXIES:
         raise UsageError(f"found {len(settings.proxies)} proxies, expected at most {limits.PROXIES}")
+
+
+def _path(said: Mapping[str, Any], key: str) -> Path | None:
+    return Path(said[key]).expanduser().absolute() if said.get(key) else None
+
+
+def _check_identity(settings: PeerSettings) -> None:
+    own = (settings.tls_cert, settings.tls_key, settings.tls_ca)
+    if any(own) and not all(own):
+        raise UsageError("found some of --tls-cert, --tls-key and --tls-ca, expected all of them or none")
+    if any(own) and settings.insecure:
+        raise UsageError("found --tls-cert and --insecure, expected one of them")
+    if not 1 <= settings.certificate_seconds <= limits.CERTIFICATE_LONGEST:
+        raise UsageError(
+            f"found certificate-seconds {settings.certificate_seconds:g}, expected 1 to {limits.CERTIFICATE_LONGEST:g}"
+        )
+    for text in settings.metrics_allow:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise UsageError(f"found {text!r} for --metrics-allow, expected a network such as 10.0.0.0/8") from None
 
 
 def parse_address(text: str, *, what: str, any_port: bool = False) -> tuple[str, int]:
@@ -143,20 +184,6 @@ def parse_address(text: str, *, what: str, any_port: bool = False) -> tuple[str,
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and lowest <= int(port) <= 65_535):
         raise UsageError(f"found the port {port!r} for {what}, expected a number from {lowest} to 65535")
     return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine alone: a loopback address, or a name that stands for nothing else.
-
-    Raises `UsageError` for a name that nothing is known about.
-    """
-    if _is_ip(host):
-        return ipaddress.ip_address(host).is_loopback
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError as error:
-        raise UsageError(f"the host {host!r} is not known on this machine ({error.strerror})") from None
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
 
 
 def default_name() -> str:
@@ -250,6 +277,10 @@ def _check_keys(data: Mapping[str, Any], origin: Origin, problems: Problems) -> 
             problems.add(origin, (key,), shown(value), "a text")
         elif key in ("insecure", "observer") and not isinstance(value, bool):
             problems.add(origin, (key,), shown(value), "true or false")
+        elif key == "certificate-seconds" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            problems.add(origin, (key,), shown(value), "a number of seconds")
+        elif key == "metrics-allow" and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            problems.add(origin, (key,), shown(value), "a list of networks")
         elif key == "label" and not isinstance(value, dict | list):
             problems.add(origin, (key,), shown(value), "a mapping such as {zone: eu-1}")
         elif key == "proxies":
@@ -329,5 +360,6 @@ def _is_host(host: str) -> bool:
     return _is_ip(host) or (len(host) <= 253 and _HOST.fullmatch(host) is not None)
 
 
-def _is_wildcard(host: str) -> bool:
+def is_wildcard(host: str) -> bool:
+    """Whether it stands for every address of the machine."""
     return _is_ip(host) and ipaddress.ip_address(host).is_unspecified

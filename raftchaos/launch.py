@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from raftchaos.errors import MachineUnusable
+from raftchaos.identity.local import socket_of
 
 MARK = "RAFTCHAOS_LAUNCHED"
 """Environment variable that names the launch a process belongs to."""
@@ -226,10 +227,29 @@ class PeerProcess(Child):
         await self.wait_answers(self.listen, "/readyz", timeout=timeout)
 
 
+class LocalConnection(http.client.HTTPConnection):
+    """HTTP over the Unix socket of a peer of this user; `address` is what it is called in the request."""
+
+    def __init__(self, path: Path, address: str, *, timeout: float) -> None:
+        host, _, port = address.rpartition(":")
+        super().__init__(host.strip("[]"), int(port), timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
 def answers(address: str, path: str, *, timeout: float = 2.0) -> bool:
-    """Whether a GET of `path` at HOST:PORT is answered with 200. Blocks."""
+    """Whether a GET of `path` at HOST:PORT, or at the socket of the peer there, is answered with 200. Blocks."""
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+    local = socket_of(address)
+    if local is None:
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+    else:
+        connection = LocalConnection(local, address, timeout=timeout)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

@@ -129,6 +129,7 @@ CONTROL_FDS: Final = 253  # what the kernel passes in one message (SCM_MAX_FD); 
 MEMBERSHIP_QUEUE: Final = 64  # joins and removals that wait for the leader
 MEMBERSHIP_RETRY: Final = 1.0  # between two requests for the same change: the leader may have changed
 JOIN_RETRY: Final = 3.0  # a new peer that is not let in asks again after this
+JOIN_START: Final = 10.0  # a peer that is to be joined on the same machine may start this long
 JOIN_TIMEOUT: Final = 60.0  # a new peer that is no member by then ends with an error
 MEMBERSHIP_TIMEOUT: Final = 20.0  # a join or a removal: the new member must be reached, the old one handed over
 PROMOTION_TIMEOUT: Final = 5.0  # an observer has nearly all of the log, and other changes wait for its promotion

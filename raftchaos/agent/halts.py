@@ -7,6 +7,7 @@ others, and puts it into the log as soon as there is a quorum. It is dropped whe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 from raftchaos import limits
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.clock import Clock
+from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.commands import Halt, encode
 from raftchaos.core.interfaces import ReplicatedLog
 from raftchaos.core.request_ids import RequestIds
@@ -52,6 +54,7 @@ class LocalHalts:
         self._clock = clock
         self._halts = self._read()
         self._requests: dict[str, str] = {}
+        self._callers: dict[str, Caller | None] = {}  # who asked for a halt, as far as this start knows
         self._written = set(self._halts)
         self._listeners: list[Callable[[], None]] = []
         self._wake = asyncio.Event()
@@ -87,6 +90,7 @@ class LocalHalts:
         reason = reason.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written down or sent
         if key in self._state().lifted:
             return HaltAnswer(key, True, (self._name,))
+        self._callers.setdefault(key, CALLER.get())
         self._obey(HaltRecord(key, reason[: limits.REASON], self._name, int(self._clock.wall() * 1000)))
         await self._persist()
         told = self._tell(key)
@@ -125,6 +129,9 @@ class LocalHalts:
         key = message["id"]
         if _is_id(key):
             reason, origin = message["reason"][: limits.REASON], message["origin"][: limits.NAME]
+            if "by" in message:  # of a peer that knows who asked; an older release does not say it
+                with contextlib.suppress(ValueError):
+                    self._callers.setdefault(key, Caller.from_list(message["by"]))
             self._obey(HaltRecord(key, reason, origin, int(self._clock.wall() * 1000)))
 
     def _on_applied(self) -> None:
@@ -134,6 +141,7 @@ class LocalHalts:
         for key in lifted:
             del self._halts[key]
             self._requests.pop(key, None)
+            self._callers.pop(key, None)
         if lifted:
             self._wake.set()
             self._changed()
@@ -179,7 +187,10 @@ class LocalHalts:
         halt = self._halts.get(key)
         if halt is None:
             return (self._name,)
-        message = {"type": "halt", "id": halt.id, "reason": halt.reason, "origin": halt.origin}
+        message: dict[str, Any] = {"type": "halt", "id": halt.id, "reason": halt.reason, "origin": halt.origin}
+        caller = self._callers.get(key)
+        if caller is not None:
+            message["by"] = caller.to_list()
         others = ({*self._state().nodes} | {*self._log.status().quorum.voters}) - {self._name}
         return tuple(sorted([self._name, *(peer for peer in sorted(others) if self._log.send(peer, message))]))
 
@@ -191,7 +202,9 @@ class LocalHalts:
         request_id = self._requests.setdefault(key, "") or self._request_ids.next()
         self._requests[key] = request_id
         try:
-            outcome = await self._log.propose(request_id, encode(Halt(halt.id, halt.reason, halt.origin)))
+            outcome = await self._log.propose(
+                request_id, encode(Halt(halt.id, halt.reason, halt.origin), self._callers.get(key))
+            )
         except (NoQuorum, Busy, OutcomeUnknown) as error:
             log.debug("the halt %s is not logged yet: %s", key, error)
             return

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from raftchaos import limits
 from raftchaos.agent.mailbox import Mailbox
+from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.commands import AdmitNode, Command, RemoveNode, encode
 from raftchaos.core.interfaces import Quorum, ReplicaStatus, ReplicatedLog
 from raftchaos.core.request_ids import RequestIds
@@ -113,7 +114,10 @@ class Membership:
         request = self._request_ids.next()
         answered: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[request] = answered
-        message = {"request": request, **fields}
+        message: dict[str, Any] = {"request": request, **fields}
+        caller = CALLER.get()
+        if caller is not None:
+            message["by"] = caller.to_list()
         try:
             async with asyncio.timeout(timeout):
                 while not answered.done():
@@ -165,6 +169,7 @@ class Membership:
         while True:
             sender, message = await self._asked.get()
             request, before = message["request"], self._log.status()
+            CALLER.set(_caller(message))
             try:
                 if not before.leader_ready:
                     raise NoQuorum("this peer does not lead")
@@ -263,7 +268,7 @@ class Membership:
                         await self._remove(name)
 
     async def _propose(self, command: Command) -> None:
-        raise_for_result((await self._log.propose(self._request_ids.next(), encode(command))).result)
+        raise_for_result((await self._log.propose(self._request_ids.next(), encode(command, CALLER.get()))).result)
 
     async def _let_in(self) -> None:
         while True:
@@ -318,3 +323,11 @@ def _check_rest(name: str, quorum: Quorum) -> None:
             f"without {name} only {there} of {len(rest)} voters would be reachable, {needed} are needed",
             hint="start the other peers first, or remove one that is gone",
         )
+
+
+def _caller(message: Mapping[str, Any]) -> Caller | None:
+    """Who asked, as the peer that was asked says; an older release does not say it."""
+    try:
+        return Caller.from_list(message["by"]) if "by" in message else None
+    except ValueError:
+        return None

@@ -18,6 +18,8 @@ from raftchaos.api.views import (
     staleness,
     status_view,
 )
+from raftchaos.core.callers import CALLER
+from raftchaos.core.services import Health
 from raftchaos.errors import NotFound
 from raftchaos.model.faults import FAULTS
 
@@ -81,13 +83,20 @@ async def metrics(context: Context, request: web.Request) -> web.StreamResponse:
 async def healthz(context: Context, request: web.Request) -> web.StreamResponse:
     """200 while the peer works, 503 if only a restart helps."""
     health = context.services.health()
-    return answer(health_view(health, name=context.services.name), status=200 if health.live else 503)
+    return answer(_health(context, health), status=200 if health.live else 503)
 
 
 async def readyz(context: Context, request: web.Request) -> web.StreamResponse:
     """200 while the peer has caught up and sees a leader, 503 otherwise."""
     health = context.services.health()
-    return answer(health_view(health, name=context.services.name), status=200 if health.live and health.ready else 503)
+    return answer(_health(context, health), status=200 if health.live and health.ready else 503)
+
+
+def _health(context: Context, health: Health) -> dict[str, object]:
+    """Who has not said who he is learns no more than the status says."""
+    if CALLER.get() is None:
+        return {"live": health.live, "ready": health.ready}
+    return health_view(health, name=context.services.name)
 
 
 def no_node(name: str) -> NotFound:

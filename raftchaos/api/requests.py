@@ -69,6 +69,14 @@ def name_field(body: dict[str, Any], key: str) -> str:
     return value
 
 
+def seconds_field(body: dict[str, Any], key: str, default: float, *, most: float) -> float:
+    """A duration in the body. Raises UsageError for what is none."""
+    value = body.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+        raise UsageError(f"expected in the field {key!r} a number of seconds, at most {most:g}")
+    return float(value)
+
+
 def task_id(text: object) -> str:
     """The id of a task that a caller chose. Raises UsageError for what cannot be one."""
     if not isinstance(text, str):

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 from aiohttp import web
 
 from raftchaos import limits
-from raftchaos.api import backups, openapi, reads, streams, writes
+from raftchaos.api import access, backups, openapi, reads, streams, writes
 from raftchaos.api.context import Context, answer
+from raftchaos.model.roles import GIVEN, Role
 
 PREFIX: Final = "/api/v1"
 
 RouteHandler = Callable[[Context, web.Request], Awaitable[web.StreamResponse]]
-
-
-class Role(StrEnum):
-    """Who may call a route. Each role may do what those before it may. Checked once callers have identities."""
-
-    OPEN = "open"
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +34,8 @@ class Route:
     """JSON schemas of the fields of the body; a name that ends in `!` is required."""
     media: str = "application/json"
     """Media type of the answer."""
+    scraped: bool = False
+    """Whether callers from allowed networks (`--metrics-allow`) need not say who they are."""
 
 
 _FRESH: Final = {
@@ -50,6 +43,7 @@ _FRESH: Final = {
     "atLeast": "an index that the caller has seen; waits up to a second for it",
 }
 _TEXT: Final = {"type": "string", "maxLength": limits.REASON}
+_SECONDS: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": limits.TOKEN_LONGEST}
 _NAME: Final = {"type": "string", "maxLength": limits.NAME}
 _ADDRESS: Final = {"type": "string", "description": "HOST:PORT"}
 _DOCUMENT: Final = {"$ref": "#/components/schemas/ChaosOrchestration"}
@@ -154,8 +148,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         "POST",
         "/join",
         writes.join,
-        Role.ADMIN,
-        "Make a new peer a member: a voter, or an observer if it asks for that or enough peers vote",
+        Role.OPEN,
+        "Make a new peer a member, a voter or an observer: for an admin, or for who proves to have a join token",
         body={
             "name!": _NAME,
             "directory!": _NAME,
@@ -163,8 +157,34 @@ ROUTES: Final[tuple[Route, ...]] = (
             "apiAddress!": _ADDRESS,
             "version": _NAME,
             "observer": {"type": "boolean"},
+            "request": {"type": "string", "description": "a certificate request, PEM"},
+            "hosts": {"type": "array", "items": {"type": "string"}},
+            "token": {"type": "string", "description": "id of a join token"},
+            "proof": {"type": "string", "description": "signature with the join token, base64"},
         },
     ),
+    _api("GET", "/tokens", access.tokens, Role.ADMIN, "All tokens, without their secrets", query=_FRESH),
+    _api(
+        "POST",
+        "/tokens",
+        access.create_token,
+        Role.ADMIN,
+        "Give a caller an API token; it is shown in this answer only",
+        body={"name!": _NAME, "role!": {"type": "string", "enum": list(GIVEN)}, "seconds": _SECONDS},
+    ),
+    _api(
+        "POST",
+        "/tokens/join",
+        access.create_join_token,
+        Role.ADMIN,
+        "Make a token with which peers join; it is shown in this answer only",
+        body={"seconds": _SECONDS, "single": {"type": "boolean"}},
+    ),
+    _api("DELETE", "/tokens/{id}", access.revoke_token, Role.ADMIN, "End a token, by its id or its name"),
+    _api(
+        "GET", "/authority", access.authority, Role.VIEWER, "The CAs that are trusted, and who is behind", query=_FRESH
+    ),
+    _api("POST", "/authority/rotate", access.rotate_authority, Role.ADMIN, "Replace the CA without closing anything"),
     _api(
         "GET",
         "/backup",
@@ -174,8 +194,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=_FRESH,
         media="application/octet-stream",
     ),
-    _api("GET", "/openapi.json", _openapi, Role.OPEN, "This description"),
-    Route("GET", "/metrics", reads.metrics, Role.VIEWER, "Metrics for Prometheus", media="text/plain"),
+    _api("GET", "/openapi.json", _openapi, Role.VIEWER, "This description"),
+    Route("GET", "/metrics", reads.metrics, Role.VIEWER, "Metrics for Prometheus", media="text/plain", scraped=True),
     Route("GET", "/healthz", reads.healthz, Role.OPEN, "Whether the peer works"),
     Route("GET", "/readyz", reads.readyz, Role.OPEN, "Whether the peer has caught up and sees a leader"),
 )

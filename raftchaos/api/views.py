@@ -47,6 +47,7 @@ def status_view(services: PeerServices) -> Json:
         "version": VERSION,
         "cluster": services.cluster,
         "insecure": services.insecure,
+        "apiAddress": _api_address(services),
         "durability": services.durability,
         "role": replica.role,
         "leader": replica.leader or "",
@@ -65,6 +66,12 @@ def status_view(services: PeerServices) -> Json:
         "lastIndex": replica.last_index,
         "stateHash": services.state_hash(),
     }
+
+
+def _api_address(services: PeerServices) -> str:
+    """Under which others reach the API of this peer; empty before it is registered."""
+    node = services.state.nodes.get(services.name)
+    return node.api_address if node is not None else ""
 
 
 def quorum_view(quorum: Quorum) -> Json:

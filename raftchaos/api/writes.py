@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from typing import Any
@@ -14,15 +15,19 @@ from raftchaos.api.reads import no_node
 from raftchaos.api.requests import flag_field, json_body, name_field, task_id, text_field
 from raftchaos.api.tasks_view import find_task, preview_view
 from raftchaos.api.views import node_view, proxy_view
+from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.services import JoinRequest
-from raftchaos.errors import Conflict, UsageError
+from raftchaos.errors import Conflict, Forbidden, Unauthenticated, UsageError
+from raftchaos.identity.tokens import proves
 from raftchaos.model.loading import check_size, parse_submission
 from raftchaos.model.resolved import ResolvedOrchestration
+from raftchaos.model.roles import Role
 
 SOURCE = "request"
 """How the messages about a document call where it came from."""
 ADDRESS = 300  # characters: a host name and a port
 HALTS = 1_000
+HOSTS = 8  # names and addresses of one peer
 
 
 async def submit(context: Context, request: web.Request) -> web.StreamResponse:
@@ -101,9 +106,23 @@ async def promote(context: Context, request: web.Request) -> web.StreamResponse:
 
 
 async def join(context: Context, request: web.Request) -> web.StreamResponse:
-    """Makes a new peer a member."""
-    names = ("name", "directory", "raftAddress", "apiAddress", "version", "observer")
+    """Makes a new peer a member, for an admin or for who proves to have a join token."""
+    names = (
+        "name",
+        "directory",
+        "raftAddress",
+        "apiAddress",
+        "version",
+        "observer",
+        "request",
+        "hosts",
+        "token",
+        "proof",
+    )
     body = await json_body(request, names, required=names[:4])
+    token = _proved(context, body)
+    if token:
+        CALLER.set(Caller(name_field(body, "name"), Role.VIEWER, request.remote or "", f"join-token {token}"))
     wanted = JoinRequest(
         name=name_field(body, "name"),
         directory=text_field(body, "directory", longest=limits.NAME, empty=False),
@@ -111,9 +130,44 @@ async def join(context: Context, request: web.Request) -> web.StreamResponse:
         api_address=_address(body, "apiAddress"),
         version=text_field(body, "version", longest=limits.NAME),
         observer=flag_field(body, "observer"),
+        certificate_request=text_field(body, "request", longest=limits.AUTHORITY),
+        hosts=_hosts(body),
+        token=token,
     )
     joined = await written(context, context.services.join(wanted), timeout=limits.MEMBERSHIP_TIMEOUT)
-    return answer({**_index(context), "cluster": joined.cluster, "members": dict(joined.members)})
+    told = {"certificate": joined.certificate, "authorities": joined.authorities}
+    return answer({**_index(context), "cluster": joined.cluster, "members": dict(joined.members), **told})
+
+
+def _proved(context: Context, body: dict[str, Any]) -> str:
+    """Id of the join token that the caller has proved to have; empty for an admin.
+
+    Raises Unauthenticated, Forbidden.
+    """
+    caller = CALLER.get()
+    if caller is not None and not body.get("token"):
+        if not caller.allows(Role.ADMIN):
+            raise Forbidden(f"{caller.name} is {caller.role}, this needs {Role.ADMIN}")
+        return ""
+    known = context.services.state.access.joins.get(text_field(body, "token", longest=limits.NAME))
+    try:
+        proof = base64.b64decode(text_field(body, "proof", longest=limits.NAME * 2), validate=True)
+    except ValueError:
+        proof = b""
+    asked = {key: value for key, value in body.items() if key not in ("token", "proof")}
+    if known is None or not proves(known.key, proof, context.services.access.certificate, asked):
+        raise Unauthenticated(
+            "the join token is not known, has ended or was revoked",
+            hint="make a new one with `raftchaos token create --join` on a peer's machine",
+        )
+    return known.id
+
+
+def _hosts(body: dict[str, Any]) -> tuple[str, ...]:
+    hosts = body.get("hosts", [])
+    if not isinstance(hosts, list) or len(hosts) > HOSTS or not all(isinstance(one, str) and one for one in hosts):
+        raise UsageError(f"expected in the field 'hosts' a list of at most {HOSTS} names or addresses")
+    return tuple(hosts)
 
 
 async def halt(context: Context, request: web.Request) -> web.StreamResponse:

@@ -27,11 +27,11 @@ from raftchaos.client.transport import (
     PAUSE,
     PREFIX,
     Broken,
-    NotSent,
     Request,
     Transport,
     parse_peers,
 )
+from raftchaos.client.ways import Credentials, NotSent
 from raftchaos.errors import Busy, RaftchaosError, Unreachable
 from raftchaos.model.names import is_name
 from raftchaos.model.tasks import FINAL
@@ -45,19 +45,23 @@ READ = 2.5  # one read at one peer; a strong one takes two seconds at most
 BACKUP = 30.0  # a few megabytes, also over a slow line
 MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
 
-__all__ = ["DEFAULT_PEER", "Client", "Json", "new_task_id", "parse_peers"]
+__all__ = ["DEFAULT_PEER", "Client", "Credentials", "Json", "new_task_id", "parse_peers"]
 
 
 class Client:
     """A client of one cluster.
 
     `peers` are API addresses (`HOST:PORT`), tried in turn; `timeout` is how long a call goes on trying, in seconds.
+    `credentials` say who calls (`Credentials.of(TOKEN)`). Without them a peer of this user on this machine is asked
+    over its Unix socket, and any other one plainly, which only a peer that runs with --insecure answers.
     All methods raise `Unreachable` if no peer answered, `NoQuorum` if the peers answered that there is no majority (the
     write certainly did not happen), `OutcomeUnknown` if nobody can tell, and whatever the cluster refused with.
     """
 
-    def __init__(self, peers: Iterable[str] = (), *, timeout: float = 10.0) -> None:
-        self._transport = Transport(peers, timeout)
+    def __init__(
+        self, peers: Iterable[str] = (), *, timeout: float = 10.0, credentials: Credentials | None = None
+    ) -> None:
+        self._transport = Transport(peers, timeout, credentials)
 
     async def __aenter__(self) -> Client:
         return self
@@ -107,28 +111,11 @@ class Client:
         """Takes a node out of the cluster. Raises Refused while it lives and has runs."""
         await self._send("DELETE", f"/nodes/{_part(name)}", patience=MEMBERSHIP)
 
-    async def join(
-        self,
-        name: str,
-        directory: str,
-        raft_address: str,
-        api_address: str,
-        *,
-        version: str = "",
-        observer: bool = False,
-    ) -> Json:
-        """Asks the cluster to take a new peer as a member: `{"cluster": id, "members": {name: address}}`.
+    async def join(self, body: Mapping[str, Any]) -> Json:
+        """Asks the cluster to take a new peer as a member: `{"cluster": id, "members": {name: address}, ...}`.
 
-        Raises Conflict if another data directory has the name.
+        `body` is as docs/api.md says. Raises Conflict if another data directory has the name.
         """
-        body = {
-            "name": name,
-            "directory": directory,
-            "raftAddress": raft_address,
-            "apiAddress": api_address,
-            "version": version,
-            **({"observer": True} if observer else {}),
-        }
         return await self._send("POST", "/join", body, patience=MEMBERSHIP)
 
     async def metrics(self, *, peer: str | None = None) -> str:
@@ -145,6 +132,34 @@ class Client:
         request = Request("GET", f"{PREFIX}/backup", query, raw=True)
         data: bytes = await self._transport.call(request, attempt=BACKUP, timeout=BACKUP)
         return data
+
+    # ---- tokens and certificates -------------------------------------------------------------------------------
+
+    async def tokens(self) -> Json:
+        """API tokens and join tokens: `{"tokens": [...], "joinTokens": [...]}`, without their secrets."""
+        return await self._get("/tokens", fresh=True)
+
+    async def create_token(self, name: str, role: str, seconds: float | None = None) -> Json:
+        """Gives a caller a token: `{"id", "token", "expiresMs"}`. The text is shown here only. Raises Conflict."""
+        body = {"name": name, "role": role} | ({} if seconds is None else {"seconds": seconds})
+        return await self._send("POST", "/tokens", body)
+
+    async def create_join_token(self, *, seconds: float | None = None, single: bool = False) -> Json:
+        """Makes a token with which peers join: `{"id", "token", "expiresMs"}`."""
+        body: Json = {"single": single} | ({} if seconds is None else {"seconds": seconds})
+        return await self._send("POST", "/tokens/join", body)
+
+    async def revoke_token(self, token: str) -> None:
+        """Ends a token, named by its id or its name. Raises NotFound."""
+        await self._send("DELETE", f"/tokens/{_part(token)}")
+
+    async def authority(self) -> Json:
+        """The trusted CAs, and the nodes without the newest: `{"authorities": [...], "behind": {name: why}}`."""
+        return await self._get("/authority", fresh=True)
+
+    async def rotate_authority(self) -> Json:
+        """Begins to replace the CA: `{"fingerprint"}`. Raises Refused at a peer that does not have its key."""
+        return await self._send("POST", "/authority/rotate")
 
     # ---- tasks -------------------------------------------------------------------------------------------------
 

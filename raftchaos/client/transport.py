@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raftchaos import limits
+from raftchaos.client.ways import Credentials, NotSent, Ways
 from raftchaos.errors import (
     Busy,
     NoQuorum,
@@ -20,6 +23,7 @@ from raftchaos.errors import (
     UsageError,
     error_of_code,
 )
+from raftchaos.identity.tls import explain
 from raftchaos.model.event_stream import Decoder, Message
 
 if TYPE_CHECKING:
@@ -35,12 +39,6 @@ ANSWER = 16 * 1024 * 1024  # the largest answer that is read
 NO_PEER = "is this the API address of a raftchaos peer?"
 
 
-class NotSent(RaftchaosError):
-    """The request did not reach the peer: it certainly did nothing."""
-
-    spec = Unreachable.spec
-
-
 class Broken(RaftchaosError):
     """The request may have reached the peer, its answer did not come back."""
 
@@ -49,7 +47,7 @@ class Broken(RaftchaosError):
 
 def parse_peers(text: str) -> list[str]:
     """The peers of `HOST:PORT[,HOST:PORT…]`. Raises UsageError for anything else."""
-    peers = [part.strip().removeprefix("http://").rstrip("/") for part in text.split(",") if part.strip()]
+    peers = [re.sub(r"^https?://", "", part.strip()).rstrip("/") for part in text.split(",") if part.strip()]
     for peer in peers:
         host, colon, port = peer.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
@@ -75,19 +73,17 @@ class Request:
 class Transport:
     """Requests to the peers of one cluster, with repeats where a repeat is harmless."""
 
-    def __init__(self, peers: Iterable[str], timeout: float) -> None:
+    def __init__(self, peers: Iterable[str], timeout: float, credentials: Credentials | None = None) -> None:
         self.peers = [peer for text in peers for peer in parse_peers(text)] or [DEFAULT_PEER]
         self.timeout = timeout
         self.index = 0
         """The newest Raft index that an answer showed."""
-        self._session: aiohttp.ClientSession | None = None
+        self._ways = Ways(credentials)
         self._first = 0
 
     async def close(self) -> None:
         """Closes the connections; the next call opens new ones."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        await self._ways.close()
 
     @property
     def first(self) -> str:
@@ -148,12 +144,13 @@ class Transport:
         import aiohttp  # late: it takes a quarter of a second, and --help must not pay for it
 
         try:
-            async with self._open().request(
+            way = await self._ways.to(address)
+            async with way.session.request(
                 request.method,
-                f"http://{address}{request.path}",
+                f"{way.url}{request.path}",
                 params=request.params,
                 data=request.body,
-                headers={} if request.body is None else {"Content-Type": "application/json"},
+                headers=way.headers | ({} if request.body is None else {"Content-Type": "application/json"}),
                 timeout=aiohttp.ClientTimeout(total=wait, sock_connect=min(CONNECT, wait)),
             ) as response:
                 data = await _read(response)
@@ -164,7 +161,7 @@ class Transport:
                 if request.text:
                     return data.decode("utf-8", "replace")
                 return self._remember(_json(address, data, request.method))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+        except _untouched() as error:
             raise NotSent(f"{address}: {_words(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Broken(f"{address}: {_words(error)}") from error
@@ -183,10 +180,11 @@ class Transport:
         decoder = Decoder()
         try:
             async with asyncio.timeout(ATTEMPT):
-                response = await self._open().get(
-                    f"http://{address}{PREFIX}/events",
+                way = await self._ways.to(address)
+                response = await way.session.get(
+                    f"{way.url}{PREFIX}/events",
                     params={} if task is None else {"task": task},
-                    headers=headers,
+                    headers=way.headers | headers,
                     timeout=timeout,
                 )
             async with response:
@@ -196,22 +194,27 @@ class Transport:
                     for message in decoder.feed(piece):
                         yield message
                     yield Message("", "", decoder.place)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        except _untouched() as error:
             raise NotSent(f"{address}: {_words(error)}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Broken(f"{address}: {_words(error)}") from error
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            import aiohttp
-
-            self._session = aiohttp.ClientSession(headers={"User-Agent": "raftchaos"}, trust_env=False)
-        return self._session
 
     def _remember(self, answer: Any) -> Any:
         if isinstance(answer, dict) and isinstance(answer.get("index"), int):
             self.index = max(self.index, answer["index"])
         return answer
+
+
+def _untouched() -> tuple[type[Exception], ...]:
+    """What aiohttp raises for a request that certainly did not leave this machine."""
+    import aiohttp
+
+    return (
+        aiohttp.ClientConnectorError,
+        aiohttp.ClientConnectorCertificateError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.InvalidURL,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -225,8 +228,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _words(error: BaseException) -> str:
+    import aiohttp
+
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer; if it wants TLS, `raftchaos login` says who you are"
+    told = explain(getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error, time.time())
+    if told:
+        return told
     reason = getattr(error, "os_error", None) or error
     number = getattr(reason, "errno", None)
     if isinstance(number, int) and number > 0:

@@ -85,10 +85,12 @@ class TcpTransport(PeerTransport):
         host, port = split_address(self._listen)
         loop = asyncio.get_running_loop()
         factory: Callable[[], asyncio.Protocol] = partial(Connection, self, None)
-        if self._tls is not None:
-            factory = self._entrance = Entrance(self._tls.server, factory, complain=self._handshake_failed)
         try:
-            self._server = await loop.create_server(factory, host, port, backlog=limits.HANDSHAKES_OPEN)
+            if self._tls is not None:
+                self._entrance = Entrance(self._tls.server, factory, complain=self._handshake_failed)
+                await self._entrance.start(host, port, backlog=limits.HANDSHAKES_OPEN)
+            else:
+                self._server = await loop.create_server(factory, host, port, backlog=limits.HANDSHAKES_OPEN)
         except OSError as error:
             raise MachineUnusable(
                 f"cannot listen for other peers on {self._listen}: {error.strerror or error}",
@@ -234,8 +236,9 @@ class TcpTransport(PeerTransport):
         why = self._tls.explain(error) if error is not None else ""
         if error is None and node.name not in self.refused_by:
             why = "it closed the connection after the TLS handshake; if it declines our certificate, its log says why"
-        if why and self.refused_by.get(node.name) != why:
-            self.refused_by[node.name] = why
+        known = self.refused_by.get(node.name)
+        if why and (known is None or known.why != why):
+            self.refused_by[node.name] = Refusal(why)
             logger.warning("cannot connect to %s at %s: %s", node.name, node.address, why)
 
     def _handshake_failed(self, address: object, error: BaseException) -> None:

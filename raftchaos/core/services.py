@@ -103,6 +103,12 @@ class JoinRequest:
     version: str = ""
     observer: bool = False
     """It wants to be sent the log, but not to vote. Any peer that comes when `limits.VOTERS` vote observes."""
+    certificate_request: str = ""
+    """PKCS #10, PEM; empty if it needs no certificate: it has one of its own CA, or the cluster is insecure."""
+    hosts: tuple[str, ...] = ()
+    """Names and addresses under which other programs may find it."""
+    token: str = ""
+    """Id of the join token that it has proved to have; empty if its caller may let peers in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,10 @@ class JoinAnswer:
     """Id of the cluster."""
     members: Mapping[str, str]
     """Raft address of every voter by name, and of the new peer: whom it has to be connected to."""
+    certificate: str = ""
+    """Its certificate and that of the CA, PEM."""
+    authorities: str = ""
+    """The CAs to trust, PEM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,44 @@ class Health:
     """It has caught up with what it saw when it started, and it sees a leader."""
     reasons: tuple[str, ...] = ()
     """Why it is not live, not ready or not well, in plain words."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A new token. `text` is shown once and kept nowhere."""
+
+    id: str
+    text: str
+    expires_ms: int
+
+    def __repr__(self) -> str:
+        return f"IssuedToken({self.id})"
+
+
+class AccessServices(Protocol):
+    """Tokens and certificates, as the API sees them. Writes wait and raise as those of `PeerServices`; without TLS
+    (--insecure) they raise Refused."""
+
+    @property
+    def certificate(self) -> bytes:
+        """What this peer shows to who connects to its API, as DER; empty without TLS."""
+        ...
+
+    async def create_token(self, name: str, role: str, seconds: float) -> IssuedToken:
+        """Give a caller an API token. Raises Conflict for a name that is taken."""
+        ...
+
+    async def create_join_token(self, seconds: float, single: bool) -> IssuedToken:
+        """Make a token with which peers join: any number of them, or one."""
+        ...
+
+    async def revoke_token(self, token: str) -> str:
+        """End a token, named by its id or its name; returns the id. Raises NotFound."""
+        ...
+
+    async def rotate(self) -> str:
+        """Begin to replace the CA; returns the fingerprint of the new one. Refused on a peer without the CA key."""
+        ...
 
 
 class PeerServices(Protocol):
@@ -155,6 +203,11 @@ class PeerServices(Protocol):
     @property
     def insecure(self) -> bool:
         """Whether it was started with --insecure."""
+        ...
+
+    @property
+    def access(self) -> AccessServices:
+        """Tokens and certificates."""
         ...
 
     @property

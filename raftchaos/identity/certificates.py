@@ -78,6 +78,12 @@ def is_cluster_authority(certificate: x509.Certificate) -> bool:
     return [attribute.value for attribute in found] == [ORGANIZATION]
 
 
+def cluster_of(certificate: x509.Certificate) -> str:
+    """Id of the cluster that this CA was made for; empty for a CA of somebody's own."""
+    found = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return str(found[0].value) if found and is_cluster_authority(certificate) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Validity:
     """When a certificate is valid, in seconds since 1970."""
@@ -186,8 +192,7 @@ class Authority:
     @property
     def cluster(self) -> str:
         """Id of the cluster that it was made for."""
-        found = self.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-        return str(found[0].value) if found else ""
+        return cluster_of(self.certificate)
 
 
 def _builder(

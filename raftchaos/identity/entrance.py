@@ -1,21 +1,25 @@
-"""Where connections to a TLS port arrive: a bounded number of handshakes, each within its time, before anybody else
-hears of the connection."""
+"""A listening port for TLS: a bounded number of handshakes, each within its time, before anybody else hears of the
+connection."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import Callable
-from typing import cast
+from typing import Final
 
 from raftchaos import limits
 
 Complain = Callable[[object, BaseException], None]
 """Told the address of a connection whose handshake failed, and why."""
 
+_AGAIN: Final = 0.1  # after an accept that failed, as for want of file descriptors
+
 
 class Entrance:
-    """A protocol factory for a plain listening socket, which hands on only what has made its handshake.
+    """Hands on only what has made its handshake. `start` and `close` once.
 
     Of too many handshakes at a time the oldest is given up: an honest one takes milliseconds.
     """
@@ -23,7 +27,7 @@ class Entrance:
     def __init__(
         self,
         context: ssl.SSLContext,
-        factory: Callable[[], asyncio.BaseProtocol],
+        factory: Callable[[], asyncio.Protocol],
         *,
         complain: Complain,
         most: int = limits.HANDSHAKES_OPEN,
@@ -31,106 +35,79 @@ class Entrance:
     ) -> None:
         self._context, self._factory, self._complain = context, factory, complain
         self._most, self._seconds = most, seconds
-        self._arrived: dict[_Arrival, asyncio.Task[None]] = {}
-        self._closed = False
+        self._listening: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._shaking: dict[asyncio.Task[None], object] = {}  # with the address, the oldest first
 
-    def __call__(self) -> asyncio.Protocol:
-        """A protocol for one more connection."""
-        return _Arrival(self)
+    async def start(self, host: str, port: int, *, backlog: int) -> int:
+        """Listen at every address of this host; returns the port. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, _, _, _, address in dict.fromkeys(found):
+                self._listening.append(_listen(family, address, backlog))
+        except OSError:
+            self._stop_listening()
+            raise
+        self._accepting = [loop.create_task(self._accept(sock)) for sock in self._listening]
+        return int(self._listening[0].getsockname()[1])
 
     @property
     def shaking(self) -> int:
         """Handshakes that are under way."""
-        return len(self._arrived)
+        return len(self._shaking)
 
     def close(self) -> None:
-        """Give up what is under way."""
-        self._closed = True
-        for arrival in list(self._arrived):
-            arrival.abort()
+        """Listen no more, and give up what is under way."""
+        for task in [*self._accepting, *self._shaking]:
+            task.cancel()
 
     async def wait_closed(self) -> None:
         """Returns once nothing is under way any more."""
-        await asyncio.gather(*self._arrived.values(), return_exceptions=True)
+        await asyncio.gather(*self._accepting, *self._shaking, return_exceptions=True)
+        self._stop_listening()
 
-    def arrived(self, arrival: _Arrival) -> None:
-        """A connection stands."""
-        if self._closed:
-            arrival.abort()
-            return
-        if len(self._arrived) >= self._most:
-            oldest = next(iter(self._arrived))
-            self._complain(oldest.address, TimeoutError("too many connections that do not finish their handshake"))
-            oldest.abort()
-            self._arrived.pop(oldest).cancel()
-        self._arrived[arrival] = asyncio.get_running_loop().create_task(self._shake(arrival))
+    def _stop_listening(self) -> None:
+        while self._listening:
+            self._listening.pop().close()
 
-    async def _shake(self, arrival: _Arrival) -> None:
-        waiting = _Waiting()
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listening)
+            except OSError:
+                await asyncio.sleep(_AGAIN)
+                continue
+            if len(self._shaking) >= self._most:
+                oldest = next(iter(self._shaking))
+                error = TimeoutError("too many connections that do not finish their handshake")
+                self._complain(self._shaking.pop(oldest), error)
+                oldest.cancel()
+            self._shaking[loop.create_task(self._shake(sock, address))] = address
+
+    async def _shake(self, sock: socket.socket, address: object) -> None:
+        this = asyncio.current_task()
+        assert this is not None
         try:
-            secure = await asyncio.get_running_loop().start_tls(
-                cast(asyncio.WriteTransport, arrival.transport),
-                waiting,
-                self._context,
-                server_side=True,
-                ssl_handshake_timeout=self._seconds,
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._factory, sock, ssl=self._context, ssl_handshake_timeout=self._seconds
             )
         except (OSError, TimeoutError) as error:
-            arrival.abort()
-            self._complain(arrival.address, error)
-            return
-        except asyncio.CancelledError:
-            arrival.abort()
-            raise
+            self._complain(address, error)
         finally:
-            self._arrived.pop(arrival, None)
-        if secure is not None:
-            waiting.hand_over(secure, self._factory)
+            self._shaking.pop(this, None)
 
 
-class _Arrival(asyncio.Protocol):
-    """A connection before its handshake: nothing is read from it here."""
-
-    def __init__(self, owner: Entrance) -> None:
-        self._owner = owner
-        self.transport: asyncio.Transport | None = None
-        self.address: object = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.pause_reading()
-        self.address = transport.get_extra_info("peername")
-        self._owner.arrived(self)
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-
-class _Waiting(asyncio.Protocol):
-    """Keeps what comes between the end of the handshake and the turn of its task: a read or two of the loop."""
-
-    def __init__(self) -> None:
-        self._data: list[bytes] = []
-        self._ended = self._lost = False
-
-    def data_received(self, data: bytes) -> None:
-        self._data.append(data)
-
-    def eof_received(self) -> None:
-        self._ended = True
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._lost = True
-
-    def hand_over(self, transport: asyncio.Transport, factory: Callable[[], asyncio.BaseProtocol]) -> None:
-        """The connection is another protocol's from now on."""
-        if self._lost:
-            return
-        protocol = cast(asyncio.Protocol, factory())
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        for data in self._data:
-            protocol.data_received(data)
-        if self._ended:
-            protocol.eof_received()
+def _listen(family: int, address: tuple[object, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    with contextlib.ExitStack() as undo:
+        undo.callback(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+        sock.setblocking(False)
+        undo.pop_all()
+    return sock

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from raftchaos.errors import MachineUnusable
 from raftchaos.files import write_atomically
 from raftchaos.identity.certificates import Authority, fingerprint_of, key_bytes, pem_of, split
-from raftchaos.identity.private import check_folder, check_private
+from raftchaos.identity.private import check_folder, check_private, check_writers
 
 FOLDER: Final = "identity"
 PEER: Final = "peer.pem"
@@ -29,7 +29,7 @@ class KeyFolder:
             self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise MachineUnusable(f"cannot make {self.path}: {error.strerror}") from error
-        check_folder(data_dir)
+        check_writers(data_dir)
         check_folder(self.path)
 
     # ---- the peer's own certificate

@@ -20,7 +20,12 @@ def check_folder(folder: Path) -> None:
     _check(folder, 0o700)
 
 
-def _check(path: Path, wanted: int) -> None:
+def check_writers(folder: Path) -> None:
+    """Raises MachineUnusable with the command to type if others may replace what is in this folder."""
+    _check(folder, 0o700, forbidden=0o022)
+
+
+def _check(path: Path, wanted: int, forbidden: int = 0o077) -> None:
     try:
         found = os.stat(path)
     except OSError as error:
@@ -32,8 +37,8 @@ def _check(path: Path, wanted: int) -> None:
             f"{path} belongs to the user {found.st_uid}, expected {os.geteuid()}",
             hint=f"chown {os.geteuid()} {word}",
         )
-    if mode & 0o077:
+    if mode & forbidden:
         raise MachineUnusable(
-            f"{path} holds secrets and has the mode {mode:04o}, expected {wanted:04o}: others may read it",
+            f"{path} holds secrets and has the mode {mode:04o}, expected {wanted:04o}: others may read or replace it",
             hint=f"chmod {wanted:o} {word}",
         )

@@ -7,6 +7,9 @@ import contextlib
 import json
 import logging
 import os
+import socket
+import sys
+from dataclasses import replace
 
 import psutil
 
@@ -21,6 +24,7 @@ from raftchaos.agent.mailbox import Mailbox
 from raftchaos.agent.membership import Membership
 from raftchaos.agent.proxies import NodeProxies
 from raftchaos.agent.registration import Registration
+from raftchaos.api.callers import Door
 from raftchaos.api.feed import EventFeed
 from raftchaos.api.server import ApiServer
 from raftchaos.clock import Clock
@@ -31,7 +35,11 @@ from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.process import ReaperProcess, reaper_command, reaper_lock_path
+from raftchaos.identity.local import socket_to_serve
 from raftchaos.model.events import Event
+from raftchaos.peer.identity import PeerIdentity
+from raftchaos.peer.invitation import invitation
+from raftchaos.peer.keeper import IdentityKeeper
 from raftchaos.peer.membership import PeerReplica, advertised, wait_for_membership
 from raftchaos.peer.services import Services
 from raftchaos.peer.vitals import Vitals
@@ -67,8 +75,10 @@ class Assembly:
         replica: PeerReplica,
         machine: ReplicatedState,
         clock: Clock,
+        keys: PeerIdentity | None,
     ) -> None:
         assert directory.identity is not None
+        self._keys = keys
         self._settings, self._directory, self._identity = settings, directory, directory.identity
         self.replica, self.machine = replica, machine
         name, data = settings.name, settings.data_dir
@@ -168,7 +178,21 @@ class Assembly:
             request_ids=request_ids,
             clock=clock,
             exposition=lambda: self.metrics.text(),
+            identity=keys,
         )
+        self._keeper = (
+            None
+            if keys is None
+            else IdentityKeeper(
+                keys,
+                log=replica,
+                mailbox=mailbox,
+                state=lambda: machine.state,
+                request_ids=request_ids,
+                incarnation=incarnation,
+            )
+        )
+        self._services = services
         self.metrics = Metrics(services, clock, self.vitals.processes(), self.counts)
         self.api = ApiServer(services, clock)
         self._connect()
@@ -219,7 +243,13 @@ class Assembly:
         await self.replica.start()
         await self.proxy.start()
         await self.proxies.open(self._settings.proxies)
-        await self.api.start(host, port)
+        advertise = self._settings.advertise
+        hosts = frozenset(name.lower() for name in (host, advertise, socket.gethostname()) if name)
+        tls = self._keys.contexts.api if self._keys is not None else None
+        door = Door(insecure=tls is None, hosts=hosts, metrics_allow=self._settings.metrics_allow)
+        await self.api.start(host, port, door, tls)
+        self._socket = socket_to_serve(self._settings.listen)
+        await self.api.start_local(self._socket, replace(door, local=True))
 
     async def run(self) -> None:
         """Everything that goes on until it is cancelled. Raises what ends the peer."""
@@ -235,10 +265,21 @@ class Assembly:
                 self._take_part(),
             ):
                 group.create_task(part)
+            if self._keeper is not None:
+                group.create_task(self._keeper.run())
+                group.create_task(self._invite())
 
     async def _take_part(self) -> None:
-        await wait_for_membership(self._settings, self._directory, self.replica)
+        await wait_for_membership(self._settings, self._directory, self.replica, self._keys)
         await self.registration.run()
+
+    async def _invite(self) -> None:
+        """A founder tells the person at its terminal how others join: nowhere else, for it is a secret."""
+        if self._settings.join is not None or not sys.stdout.isatty() or self._identity.voted:
+            return
+        text = await invitation(self._services, advertised(self._settings.listen, self._settings.advertise))
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
     async def stop(self) -> None:
         """Take back every fault, hand over leadership, let the reaper go; while `run` goes on."""

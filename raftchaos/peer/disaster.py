@@ -16,6 +16,8 @@ from raftchaos.core import backup
 from raftchaos.core.restoration import Restored, restored
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, UsageError
 from raftchaos.files import write_atomically
+from raftchaos.identity.certificates import Authority
+from raftchaos.identity.files import KeyFolder
 
 
 @contextlib.contextmanager
@@ -92,6 +94,10 @@ def restore(saved: backup.Backup, data_dir: Path, *, name: str, address: str, cl
         bootstrap.found_with(
             data_dir, cluster_id=cluster, name=name, address=address, state=begin.state, last=begin.index
         )
+        authority = Authority.create(cluster, clock.wall())
+        keys = KeyFolder(data_dir)
+        keys.write_authority(authority)
+        keys.write_authorities([authority.certificate])
         directory.become_member()
     finally:
         directory.close()

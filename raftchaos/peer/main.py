@@ -18,6 +18,7 @@ from raftchaos.config import PeerSettings
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.errors import MachineUnusable, RaftchaosError
 from raftchaos.peer.assembly import Assembly
+from raftchaos.peer.identity import PeerIdentity
 from raftchaos.peer.membership import open_replica, removed
 
 LOGGER = logging.getLogger(__name__)
@@ -59,10 +60,11 @@ async def _run(settings: PeerSettings) -> None:
     clock = SystemClock()
     directory = DataDirectory(settings.data_dir)
     try:
-        directory.begin(settings.name, clock)
+        identity = directory.begin(settings.name, clock)
+        keys = None if settings.insecure else PeerIdentity(settings, directory.path, identity.directory, clock)
         machine = ReplicatedState()
-        replica = await _unless(asked, open_replica(settings, directory, machine))
-        await _live(settings, Assembly(settings, directory, replica, machine, clock), asked)
+        replica = await _unless(asked, open_replica(settings, directory, machine, keys))
+        await _live(settings, Assembly(settings, directory, replica, machine, clock, keys), asked)
     except _Asked:
         LOGGER.info("%s has ended before it served anybody", settings.name)
     finally:

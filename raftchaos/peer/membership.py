@@ -20,8 +20,11 @@ from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.core import releases
 from raftchaos.core.interfaces import Meter, NullMeter, Outcome
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
+from raftchaos.errors import Busy, MachineUnusable, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
+from raftchaos.identity.local import socket_of
 from raftchaos.model.nodes import Node
+from raftchaos.peer.identity import PeerIdentity
+from raftchaos.peer.joining import ask_with_token
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,32 +62,60 @@ def advertised(address: str, host: str | None) -> str:
     return f"[{shown}]:{port}" if ":" in shown else f"{shown}:{port}"
 
 
-async def open_replica(settings: PeerSettings, directory: DataDirectory, machine: ReplicatedState) -> PeerReplica:
+async def open_replica(
+    settings: PeerSettings, directory: DataDirectory, machine: ReplicatedState, keys: PeerIdentity | None
+) -> PeerReplica:
     """The replica of this start, not yet started. Raises RaftchaosError with what stands in the way."""
     identity = directory.identity
     assert identity is not None
     known = identity.member or PeerReplica.exists(directory.path)
     _check_ports(settings, proxies=not known)
     if known:
-        if settings.join is not None or settings.observer:
+        renewed = keys is not None and await _resume(settings, directory, keys)
+        if settings.observer or (settings.join is not None and not renewed):
             told = "--join and --observer are ignored: %s says which cluster this peer belongs to, and whether it votes"
             LOGGER.info(told, directory.path)
-        replica = PeerReplica.open(_config(settings, directory, identity.cluster), machine)
+        replica = PeerReplica.open(_config(settings, directory, identity.cluster, keys), machine)
     elif settings.join is not None:
-        answer = await _ask_to_join(settings, identity)
-        config = _config(settings, directory, directory.adopt_cluster(answer["cluster"]).cluster)
+        answer = await _ask_to_join(settings, identity, keys)
+        config = _config(settings, directory, directory.adopt_cluster(answer["cluster"]).cluster, keys)
         replica = PeerReplica.join(config, machine, members=dict(answer["members"]))
     elif settings.observer:
         raise UsageError("an observer does not found a cluster", hint="name a peer of one with --join HOST:PORT")
     else:
         cluster = directory.adopt_cluster(uuid.uuid4().hex, founds=True).cluster
-        replica = PeerReplica.create(_config(settings, directory, cluster), machine)
+        if keys is not None:
+            keys.found(cluster)
+        replica = PeerReplica.create(_config(settings, directory, cluster, keys), machine)
         LOGGER.info("founded the cluster %s", cluster)
     directory.become_member()
     return replica
 
 
-async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, replica: PeerReplica) -> None:
+async def _resume(settings: PeerSettings, directory: DataDirectory, keys: PeerIdentity) -> bool:
+    """Go on with the certificate of the last start; with --join get another one where it is good for nothing. Returns
+    whether it did."""
+    identity = directory.identity
+    assert identity is not None
+    try:
+        keys.resume(identity.cluster)
+    except MachineUnusable as error:
+        if settings.join is None or keys.own_ca:
+            raise
+        LOGGER.info("asks for a new certificate: %s", error)
+        answer = await _ask_to_join(settings, identity, keys)
+        if answer["cluster"] != identity.cluster:
+            raise Refused(
+                f"{settings.join} belongs to the cluster {answer['cluster']}, this peer to {identity.cluster}",
+                hint="name a peer of its own cluster, or give it an empty --data-dir",
+            ) from None
+        return True
+    return False
+
+
+async def wait_for_membership(
+    settings: PeerSettings, directory: DataDirectory, replica: PeerReplica, keys: PeerIdentity | None
+) -> None:
     """Returns once this peer votes or observes; asks again meanwhile, as the leader may have changed before it was let
     in. Raises NoQuorum after `limits.JOIN_TIMEOUT`, and Refused if it was a member once and the others say that it is
     none.
@@ -101,7 +132,7 @@ async def wait_for_membership(settings: PeerSettings, directory: DataDirectory, 
                     _check_removed(replica)
                 elif not is_let_in(replica, identity) and settings.join is not None:
                     with contextlib.suppress(Unreachable, NoQuorum, Busy, OutcomeUnknown):
-                        await _ask_to_join(settings, identity)
+                        await _ask_to_join(settings, identity, keys)
     except TimeoutError:
         again = "start it again" if settings.join is not None else "start it with --join HOST:PORT of one of them"
         raise NoQuorum(
@@ -137,17 +168,53 @@ def _check_removed(replica: PeerReplica) -> None:
         raise removed(replica.name)
 
 
-async def _ask_to_join(settings: PeerSettings, identity: Identity) -> dict[str, Any]:
+async def _ask_to_join(settings: PeerSettings, identity: Identity, keys: PeerIdentity | None) -> dict[str, Any]:
+    """What the cluster answers; with `keys` a certificate comes with it and is taken into use.
+
+    Raises Refused if there is neither a token nor a peer of this user on this machine.
+    """
     assert settings.join is not None
-    async with Client([settings.join]) as client:
-        return await client.join(
-            settings.name,
-            identity.directory,
-            advertised(settings.raft_listen, settings.advertise),
-            advertised(settings.listen, settings.advertise),
-            version=VERSION,
-            observer=settings.observer,
-        )
+    body: dict[str, Any] = {
+        "name": settings.name,
+        "directory": identity.directory,
+        "raftAddress": advertised(settings.raft_listen, settings.advertise),
+        "apiAddress": advertised(settings.listen, settings.advertise),
+        "version": VERSION,
+        **({"observer": True} if settings.observer else {}),
+    }
+    if keys is None:
+        async with Client([settings.join]) as client:
+            return await client.join(body)
+    key, request = keys.request()
+    body["hosts"] = keys.hosts
+    if not keys.own_ca:
+        body["request"] = request
+    token = keys.join_token()
+    if token is not None:
+        answer = await ask_with_token(settings.join, token, body, now=keys.now())
+    else:
+        await _find_socket(settings.join)
+        async with Client([settings.join]) as client:
+            answer = await client.join(body)
+    keys.joined(answer["cluster"], key, answer.get("certificate", ""), answer.get("authorities", ""))
+    return answer
+
+
+async def _find_socket(address: str) -> None:
+    """Returns once the peer at this address shows its socket to this user; on this machine it may be starting.
+
+    Raises Unreachable, and Refused for an address elsewhere.
+    """
+    hint = "`raftchaos token create --join` on the machine of one of its peers prints the command to type here"
+    host, _ = parse_address(address, what="--join")
+    if socket_of(address) is None and host not in ("localhost", "127.0.0.1", "::1"):
+        raise Refused(f"found no join token for the cluster at {address}", hint=hint)
+    try:
+        async with asyncio.timeout(limits.JOIN_START):
+            while socket_of(address) is None:  # noqa: ASYNC110 - a file that another process makes
+                await asyncio.sleep(limits.CONTROL_RETRY)
+    except TimeoutError:
+        raise Unreachable(f"found no peer of this user at {address}, and no join token", hint=hint) from None
 
 
 def _check_ports(settings: PeerSettings, *, proxies: bool) -> None:
@@ -158,7 +225,7 @@ def _check_ports(settings: PeerSettings, *, proxies: bool) -> None:
         listen_on(address).close()
 
 
-def _config(settings: PeerSettings, directory: DataDirectory, cluster: str) -> ReplicaConfig:
+def _config(settings: PeerSettings, directory: DataDirectory, cluster: str, keys: PeerIdentity | None) -> ReplicaConfig:
     identity = directory.identity
     assert identity is not None
     return ReplicaConfig(
@@ -170,4 +237,5 @@ def _config(settings: PeerSettings, directory: DataDirectory, cluster: str) -> R
         listen=settings.raft_listen,
         advertise=advertised(settings.raft_listen, settings.advertise),
         durability=settings.durability,
+        tls=keys.contexts if keys is not None else None,
     )

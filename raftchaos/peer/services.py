@@ -17,6 +17,7 @@ from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
 from raftchaos.core.backup import Backup
 from raftchaos.core.backup import encode as encode_backup
+from raftchaos.core.callers import CALLER
 from raftchaos.core.commands import CancelTask, Command, DrainNode, PauseTask, Resume, ResumeTask, SubmitTask, encode
 from raftchaos.core.interfaces import Outcome, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
@@ -35,6 +36,8 @@ from raftchaos.core.services import (
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import NotFound
 from raftchaos.model.events import Event
+from raftchaos.peer.access import Access
+from raftchaos.peer.identity import PeerIdentity
 from raftchaos.peer.vitals import Vitals
 
 
@@ -58,6 +61,17 @@ class Services:
     clock: Clock
     exposition: Callable[[], str]
     """The metrics as text."""
+    identity: PeerIdentity | None
+    """None with --insecure."""
+
+    def __post_init__(self) -> None:
+        self.access = Access(
+            self.identity,
+            state=lambda: self.machine.state,
+            voters=lambda: self.replica.status().quorum.voters,
+            write=self._write,
+        )
+        """See PeerServices."""
 
     # ---- reads
 
@@ -118,7 +132,7 @@ class Services:
     # ---- writes
 
     async def _write(self, command: Command, request_id: str = "") -> Outcome:
-        outcome = await self.replica.propose(request_id or self.request_ids.next(), encode(command))
+        outcome = await self.replica.propose(request_id or self.request_ids.next(), encode(command, CALLER.get()))
         raise_for_result(outcome.result)
         return outcome
 
@@ -154,8 +168,13 @@ class Services:
 
     async def join(self, request: JoinRequest, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> JoinAnswer:
         """See PeerServices."""
+        self.access.check(request)
+        if request.token:
+            await self.access.spend(request)
         await self.membership.join(request, timeout=timeout)
-        return JoinAnswer(self.cluster, {**self.replica.members, request.name: request.raft_address})
+        certificate, authorities = self.access.sign(request)
+        members = {**self.replica.members, request.name: request.raft_address}
+        return JoinAnswer(self.cluster, members, certificate, authorities)
 
     async def halt(self, reason: str, halt_id: str = "") -> HaltAnswer:
         """See PeerServices."""

@@ -19,7 +19,8 @@ from typing import Any
 
 import psutil
 
-from raftchaos.launch import free_port
+from raftchaos.identity.local import socket_of
+from raftchaos.launch import LocalConnection, free_port
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, interval: float = 0.05) -> Any:
@@ -48,7 +49,13 @@ class ApiError(Exception):
 
 def call(port: int, method: str, path: str, body: Any = None, timeout: float = 5.0) -> Any:
     """One request to a peer's API; the JSON answer. Raises ApiError and OSError."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    address = f"127.0.0.1:{port}"
+    local = socket_of(address)
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        if local is None
+        else LocalConnection(local, address, timeout=timeout)
+    )
     try:
         payload = None if body is None else json.dumps(body)
         connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})

@@ -166,10 +166,9 @@ def test_two_peers_on_one_data_directory(cluster: Cluster, tmp_path: Path) -> No
     assert cluster["node-1"].ready()
 
 
-def test_an_address_that_is_not_loopback_needs_insecure(tmp_path: Path) -> None:
-    for flag in ("--listen", "--raft-listen"):
-        done = cli("peer", "--name", "a", "--data-dir", str(tmp_path / "d"), flag, f"0.0.0.0:{free_port()}")
-        refused(done, 5, "--insecure")
+def test_joining_elsewhere_needs_a_token(tmp_path: Path) -> None:
+    done = cli("peer", "--name", "a", "--data-dir", str(tmp_path / "d"), "--join", f"192.0.2.1:{free_port()}")
+    refused(done, 5, "raftchaos token create --join")
 
 
 def test_joining_nobody(tmp_path: Path, cluster: Cluster) -> None:

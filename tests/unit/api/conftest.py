@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from raftchaos.api import ApiServer
+from raftchaos.api.callers import Door
 from raftchaos.client import Client
 from raftchaos.clock import SystemClock
 from tests.unit.api.fake_peer import FakePeer, Served, SharedLog
@@ -15,7 +16,7 @@ async def served() -> AsyncIterator[Served]:
     log = SharedLog()
     peers = [FakePeer(log, name) for name in log.nodes]
     servers = [ApiServer(peer, SystemClock()) for peer in peers]
-    addresses = [await server.start("127.0.0.1", 0) for server in servers]
+    addresses = [await server.start("127.0.0.1", 0, Door(insecure=True)) for server in servers]
     async with Client(addresses, timeout=3.0) as client:
         yield Served(log, peers, servers, addresses, client)
     for server in servers:

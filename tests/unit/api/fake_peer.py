@@ -22,6 +22,7 @@ from raftchaos.core.services import (
     Gap,
     HaltAnswer,
     Health,
+    IssuedToken,
     JoinAnswer,
     JoinRequest,
     ProxyRecord,
@@ -29,6 +30,7 @@ from raftchaos.core.services import (
 )
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import Conflict, NoQuorum, NotFound, RaftchaosError
+from raftchaos.identity.tokens import new_api_token, new_join_token
 from raftchaos.model.events import Event
 
 TERM = 3
@@ -128,6 +130,10 @@ class FakePeer:
     @property
     def insecure(self) -> bool:
         return False
+
+    @property
+    def access(self) -> FakeAccess:
+        return FakeAccess(self)
 
     @property
     def durability(self) -> str:
@@ -249,6 +255,32 @@ class FakePeer:
         if name not in self.proxy_table:
             raise NotFound(f"there is no proxy {name!r}")
         del self.proxy_table[name]
+
+
+class FakeAccess:
+    """Tokens of the shared log; no certificates."""
+
+    certificate = b"certificate"
+
+    def __init__(self, peer: FakePeer) -> None:
+        self._peer = peer
+
+    async def create_token(self, name: str, role: str, seconds: float) -> IssuedToken:
+        token = new_api_token()
+        outcome = self._peer.write(commands.CreateToken(token.id, name, role, token.digest, seconds))
+        return IssuedToken(token.id, token.text, outcome.result["expires"])
+
+    async def create_join_token(self, seconds: float, single: bool) -> IssuedToken:
+        token = new_join_token("a" * 64)
+        outcome = self._peer.write(commands.CreateJoinToken(token.id, token.public, seconds, single))
+        return IssuedToken(token.id, token.text, outcome.result["expires"])
+
+    async def revoke_token(self, token: str) -> str:
+        return str(self._peer.write(commands.RevokeToken(token)).result["id"])
+
+    async def rotate(self) -> str:
+        self._peer.write(commands.TrustAuthority("b" * 64, "pem"))
+        return "b" * 64
 
 
 class TaskDriver:

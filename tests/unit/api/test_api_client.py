@@ -31,6 +31,11 @@ Document = dict[str, Any]
 # ---- reads
 
 
+def joiner(name: str) -> dict[str, str]:
+    """What a new peer asks for."""
+    return {"name": name, "directory": "e" * 32, "raftAddress": "127.0.0.1:8001", "apiAddress": "127.0.0.1:8000"}
+
+
 async def test_status_says_who_leads_and_what_is_there(served: Served) -> None:
     status = await served.client.status()
     assert status["name"] == "node-1"
@@ -245,11 +250,11 @@ async def test_proxies_belong_to_the_peer_that_is_asked(served: Served) -> None:
 
 
 async def test_join(served: Served) -> None:
-    joined = await served.client.join("node-4", "e" * 32, "127.0.0.1:8001", "127.0.0.1:8000", observer=True)
+    joined = await served.client.join({**joiner("node-4"), "observer": True})
     assert joined["cluster"] == served.peers[0].cluster
     assert joined["members"]["node-4"] == "127.0.0.1:8001"
     with pytest.raises(Conflict):
-        await served.client.join("node-1", "e" * 32, "127.0.0.1:8001", "127.0.0.1:8000")
+        await served.client.join(joiner("node-1"))
 
 
 # ---- peers in turn

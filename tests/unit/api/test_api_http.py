@@ -16,6 +16,7 @@ import pytest
 
 from raftchaos import limits
 from raftchaos.api import ApiServer
+from raftchaos.api.callers import Door
 from raftchaos.api.routes import ROUTES, Role
 from raftchaos.clock import SystemClock
 from raftchaos.errors import MachineUnusable, NoQuorum, OutcomeUnknown
@@ -237,7 +238,7 @@ async def test_the_description_is_the_table_of_routes(http: aiohttp.ClientSessio
 def test_every_route_has_a_role_and_what_changes_something_is_for_no_viewer() -> None:
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
     for route in ROUTES:
-        if route.method != "GET" and not route.path.endswith("/preview"):
+        if route.method != "GET" and not route.path.endswith(("/preview", "/join")):  # a join proves a token
             assert route.role in (Role.OPERATOR, Role.ADMIN)
 
 
@@ -310,7 +311,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(served: Served, monkeypatc
     monkeypatch.setattr(limits, "EVENT_STREAM_WRITE", 0.2)
     host, _, port = served.addresses[0].rpartition(":")
     with socket.create_connection((host, int(port))) as reader:
-        reader.sendall(f"GET {API}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        reader.sendall(f"GET {API}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         context = served.servers[0]._context
         await until(lambda: context.streams == 1)
         places = itertools.count(served.peers[0].applied_index + 1)
@@ -337,14 +338,14 @@ async def test_stopping_ends_the_streams_at_once(served: Served, http: aiohttp.C
 async def test_a_port_in_use_is_told_with_its_address(served: Served) -> None:
     host, _, port = served.addresses[0].rpartition(":")
     with pytest.raises(MachineUnusable, match=f"{served.addresses[0]}.*another program listens there"):
-        await ApiServer(served.peers[0], SystemClock()).start(host, int(port))
+        await ApiServer(served.peers[0], SystemClock()).start(host, int(port), Door(insecure=True))
 
 
 async def test_an_address_of_another_machine_is_told(served: Served) -> None:
     with pytest.raises(MachineUnusable, match=r"203\.0\.113\.1:1234"):
-        await ApiServer(served.peers[0], SystemClock()).start("203.0.113.1", 1234)
+        await ApiServer(served.peers[0], SystemClock()).start("203.0.113.1", 1234, Door(insecure=True))
     with pytest.raises(MachineUnusable, match="no-such-host"):
-        await ApiServer(served.peers[0], SystemClock()).start("no-such-host.invalid", 1234)
+        await ApiServer(served.peers[0], SystemClock()).start("no-such-host.invalid", 1234, Door(insecure=True))
 
 
 def test_the_page_about_the_api_names_every_route() -> None:

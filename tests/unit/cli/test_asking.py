@@ -175,7 +175,7 @@ async def test_a_wait_whose_peers_are_gone_says_that_the_task_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     opened = Client.__init__
-    monkeypatch.setattr(Client, "__init__", lambda self, peers: opened(self, peers, timeout=0.3))
+    monkeypatch.setattr(Client, "__init__", lambda self, peers, **more: opened(self, peers, timeout=0.3, **more))
     waiting = asyncio.create_task(ask("run", experiment, "--wait"))
     await until(lambda: served.peers[0].state.tasks)
     for place in range(len(served.peers)):

@@ -9,12 +9,11 @@ import pytest
 from raftchaos.config import (
     DEFAULT_LISTEN,
     default_name,
-    is_loopback,
     parse_address,
     peer_settings,
     read_config,
 )
-from raftchaos.errors import InvalidDocument, Refused, UsageError
+from raftchaos.errors import InvalidDocument, UsageError
 from raftchaos.model.names import is_name
 
 CONFIG = """\
@@ -118,19 +117,23 @@ def test_port_zero_where_any_will_do() -> None:
     assert parse_address("127.0.0.1:0", what="listen", any_port=True) == ("127.0.0.1", 0)
 
 
-@pytest.mark.parametrize(("host", "expected"), [("127.0.0.1", True), ("::1", True), ("127.8.8.8", True)])
-def test_loopback(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
-
-
 @pytest.mark.parametrize("flag", ["listen", "raft-listen"])
-@pytest.mark.parametrize("address", ["0.0.0.0:7400", "192.0.2.1:7400", "[::]:7400"])
-def test_an_address_for_others_needs_insecure(flag: str, address: str) -> None:
-    with pytest.raises(Refused) as error:
-        peer_settings({flag: address})
-    assert error.value.spec.exit_code == 5
-    assert "--insecure" in error.value.hint
-    assert peer_settings({flag: address, "insecure": True, "advertise": "node-1.example"}).insecure
+def test_a_peer_may_listen_where_others_reach_it(flag: str) -> None:
+    assert not peer_settings({flag: "192.0.2.1:7400"}).insecure
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        ({"tls-cert": "a"}, "all of them or none"),
+        ({"tls-cert": "a", "tls-key": "b", "tls-ca": "c", "insecure": True}, "--insecure"),
+        ({"certificate-seconds": 0}, "certificate-seconds"),
+        ({"metrics-allow": ["here"]}, "--metrics-allow"),
+    ],
+)
+def test_settings_of_identity_that_make_no_sense(flags: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        peer_settings(flags)
 
 
 def test_an_address_that_stands_for_all_needs_one_to_advertise() -> None:

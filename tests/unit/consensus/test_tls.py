@@ -18,7 +18,7 @@ from consensus_support import RealCluster, eventually
 from raftchaos import limits
 from raftchaos.consensus import handshake
 from raftchaos.consensus.config import ReplicaConfig
-from raftchaos.consensus.handshake import SIZE, Identity
+from raftchaos.consensus.handshake import SIZE, Identity, Refusal
 from raftchaos.consensus.node import split_address
 from raftchaos.identity.certificates import Authority, pem_of
 from raftchaos.identity.tls import Contexts, peer_context
@@ -158,8 +158,8 @@ async def test_a_clock_that_is_wrong_is_named_on_both_sides(
     secure.config = lambda name: config  # type: ignore[method-assign]
     replica = await secure.restart("b")
     await eventually(lambda: "is not valid yet by the clock of this machine" in caplog.text)
-    refused: dict[str, str] = replica.raft.transport.refused_by  # type: ignore[attr-defined]
-    await eventually(lambda: any(word in refused.get("a", "") for word in ("compare", "its log says why")))
+    refused: dict[str, Refusal] = replica.raft.transport.refused_by  # type: ignore[attr-defined]
+    await eventually(lambda: "a" in refused and any(word in refused["a"].why for word in ("compare", "its log says")))
 
 
 async def test_half_a_handshake_is_given_up(secure: SecureCluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def _damaged(index: int, value: Any) -> bytes:
         msgpack.packb({}),
         msgpack.packb(["raftchaos-state"]),
         msgpack.packb(["something-else", 1]),
-        msgpack.packb(["raftchaos-state", 2]),
+        msgpack.packb(["raftchaos-state", 0]),
         msgpack.packb(["raftchaos-state", 1, 2, 3]),
     ],
 )
