@@ -82,7 +82,7 @@ def commits(durability: Durability, options: argparse.Namespace) -> dict[str, di
     result: Rounds = {}
     with contextlib.ExitStack() as stack:
         roots = [Path(stack.enter_context(tempfile.TemporaryDirectory(dir=each))) for each in (None, folder)]
-        cluster = Cluster(roots[0], ("--durability", durability))
+        cluster = Cluster(roots[0], ("--durability", durability, "--insecure"))
         stack.callback(cluster.end)
         cluster.start(3)
         ours, beside = through_the_api(cluster.leader()), stack.enter_context(etcd(roots[1])) if found() else None
@@ -150,7 +150,7 @@ def main() -> None:
     for durability in (DISK, PROCESS):
         result[durability] = commits(durability, options)
     with tempfile.TemporaryDirectory() as root:
-        cluster = Cluster(Path(root))
+        cluster = Cluster(Path(root), ("--insecure",))
         try:
             result["idle"] = idle(cluster.start(3))
         finally:

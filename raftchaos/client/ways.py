@@ -33,9 +33,11 @@ class Credentials:
     """The CAs to trust, PEM."""
     certificate: Path | None = None
     """File with the caller's certificate and key, instead of a token."""
+    socket: Path | None = None
+    """This Unix socket and no other way, for a user whose peer it is."""
 
     def __repr__(self) -> str:
-        return f"Credentials({'a token' if self.token else self.certificate})"
+        return f"Credentials({'a token' if self.token else self.certificate or self.socket})"
 
     @classmethod
     def of(cls, text: str, authorities: str = "") -> Credentials:
@@ -71,14 +73,14 @@ class Ways:
         """The way to the peer at `HOST:PORT`. Raises NotSent, and Refused if it is of another cluster."""
         import aiohttp
 
-        if self._credentials is not None:
+        if self._credentials is not None and self._credentials.socket is None:
             tls = await self._context(address, self._credentials)
             if "tls" not in self._sessions:
                 self._sessions["tls"] = _session(aiohttp.TCPConnector(ssl=tls))
             token = self._credentials.token
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             return Way(self._sessions["tls"], f"https://{address}", headers)
-        local = socket_of(address)
+        local = socket_of(address) if self._credentials is None else self._credentials.socket
         key = str(local or "")
         if key not in self._sessions:
             connector = aiohttp.TCPConnector() if local is None else aiohttp.UnixConnector(path=key)

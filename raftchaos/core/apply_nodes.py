@@ -17,6 +17,7 @@ from raftchaos.model.runs import RunStatus
 
 _ADDRESS = 300
 _VERSION = 64
+_DIGEST = 64  # characters of a SHA-256
 
 
 def leader_started(draft: Draft, command: commands.LeaderStarted) -> Answer:
@@ -31,6 +32,8 @@ def leader_started(draft: Draft, command: commands.LeaderStarted) -> Answer:
 def admit_node(draft: Draft, command: commands.AdmitNode) -> Answer:
     """A name is given to a data directory, before its peer may vote. It is failed until it registers."""
     wrong = _wrong_admission(command)
+    if not wrong and len(command.key) not in (0, _DIGEST):
+        wrong = "found a bad hash of a key"
     if wrong:
         return answers.refuse(answers.USAGE, wrong)
     present = draft.nodes.get(command.name)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from raftchaos.errors import DataCorrupt, Refused, UsageError
-from raftchaos.identity.subjects import PEER, Subject
+from raftchaos.identity.subjects import PEER, SCHEME, Subject
 
 ORGANIZATION: Final = "raftchaos"
 """In the subject of every CA that raftchaos makes: tells it from a CA that also serves others."""
@@ -41,11 +41,58 @@ def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
+def load_key(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
+    """The private key in this PEM. Raises DataCorrupt if there is none that can be read."""
+    try:
+        loaded = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise DataCorrupt(f"{what} holds no private key that can be read ({error})") from None
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        raise DataCorrupt(f"{what} holds a private key that is not EC")
+    return loaded
+
+
 def request_for(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
     """A certificate request (PKCS #10, PEM) of the holder of this key. Only the key of it is believed."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return made.public_bytes(serialization.Encoding.PEM)
+
+
+def key_of_request(request: bytes) -> ec.EllipticCurvePublicKey:
+    """The key that has signed this certificate request (PEM). Raises UsageError for a request that is none."""
+    try:
+        asked = x509.load_pem_x509_csr(request)
+        valid, public = asked.is_signature_valid, asked.public_key()
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise UsageError(f"found no certificate request that can be read ({error})") from None
+    if not valid or not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
+        raise UsageError("found a certificate request that its own key did not sign, or whose key is not EC P-256")
+    return public
+
+
+def digest_of_key(key: ec.EllipticCurvePublicKey) -> str:
+    """SHA-256 of a public key (SubjectPublicKeyInfo, DER) in hexadecimal."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
+
+
+def check_chain(
+    chain: str, subject: Subject, key: ec.EllipticCurvePublicKey, trusted: Sequence[x509.Certificate]
+) -> None:
+    """Raises Refused for a chain (PEM) that is not for this subject and key, or not of one of these CAs."""
+    found = split(chain.encode(), "the new certificate")
+    if len(found) < 2 or found[1] not in trusted:
+        raise Refused("the new certificate is not of a CA that is trusted here")
+    leaf = found[0]
+    try:
+        leaf.verify_directly_issued_by(found[1])
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        raise Refused("the new certificate was not signed by its CA, or names nobody") from None
+    named = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(SCHEME)]
+    if leaf.public_key() != key or named != [subject.uri]:
+        raise Refused("the new certificate is for another peer, or for another key")
 
 
 def fingerprint(certificate: bytes) -> str:
@@ -162,14 +209,7 @@ class Authority:
 
         `hosts` are names and addresses for other programs. Raises UsageError for a request that is none.
         """
-        try:
-            asked = x509.load_pem_x509_csr(request)
-            valid = asked.is_signature_valid
-            public = asked.public_key()
-        except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
-            raise UsageError(f"found no certificate request that can be read ({error})") from None
-        if not valid or not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
-            raise UsageError("found a certificate request that its own key did not sign, or whose key is not EC P-256")
+        public = key_of_request(request)
         if not 0 <= len(hosts) <= HOSTS:
             raise UsageError(f"found {len(hosts)} names of a host, expected at most {HOSTS}")
         if subject.cluster != self.cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from raftchaos.errors import MachineUnusable
 from raftchaos.files import write_atomically
-from raftchaos.identity.certificates import Authority, fingerprint_of, key_bytes, pem_of, split
+from raftchaos.identity.certificates import Authority, fingerprint_of, key_bytes, load_key, new_key, pem_of, split
 from raftchaos.identity.private import check_folder, check_private, check_writers
 
 FOLDER: Final = "identity"
 PEER: Final = "peer.pem"
+KEY: Final = "peer.key"
 AUTHORITIES: Final = "authorities.pem"
 
 
@@ -50,9 +52,19 @@ class KeyFolder:
         found = [] if data is None else split(data, str(self.peer))
         return fingerprint_of(found[1]) if len(found) > 1 else ""
 
-    def write_peer(self, key: ec.EllipticCurvePrivateKey, chain: bytes) -> None:
+    def key(self) -> ec.EllipticCurvePrivateKey:
+        """The peer's key: one for the life of the data directory, made when it is first asked for."""
+        data = self._read(PEER) or self._read(KEY)
+        if data is None:
+            made = new_key()
+            write_atomically(self.path / KEY, key_bytes(made))
+            return made
+        return load_key(data, f"{self.path}")
+
+    def write_peer(self, chain: bytes) -> None:
         """Take a new certificate into use."""
-        write_atomically(self.peer, key_bytes(key) + chain)
+        write_atomically(self.peer, key_bytes(self.key()) + chain)
+        (self.path / KEY).unlink(missing_ok=True)
 
     # ---- the CAs
 
@@ -64,10 +76,7 @@ class KeyFolder:
     def write_authorities(self, trusted: list[x509.Certificate]) -> None:
         """Trust these CAs from now on, and forget the keys of others."""
         write_atomically(self.path / AUTHORITIES, b"".join(map(pem_of, trusted)))
-        kept = {self._key(fingerprint_of(certificate)) for certificate in trusted}
-        for file in self.path.glob("authority-*.key"):
-            if file not in kept:
-                file.unlink(missing_ok=True)
+        self.keep_keys(trusted)
 
     def authority(self, certificate: x509.Certificate) -> Authority | None:
         """This CA with its key; None if the key is not here."""
@@ -79,10 +88,12 @@ class KeyFolder:
         """Keep the key of a CA."""
         write_atomically(self._key(authority.fingerprint), key_bytes(authority.key))
 
-    def drop_keys(self) -> None:
-        """Forget the keys of all CAs: this peer votes no more."""
+    def keep_keys(self, trusted: Sequence[x509.Certificate] = ()) -> None:
+        """Forget the keys of all CAs but these."""
+        kept = {self._key(fingerprint_of(certificate)) for certificate in trusted}
         for file in self.path.glob("authority-*.key"):
-            file.unlink(missing_ok=True)
+            if file not in kept:
+                file.unlink(missing_ok=True)
 
     def _key(self, fingerprint: str) -> Path:
         return self.path / f"authority-{fingerprint[:16]}.key"

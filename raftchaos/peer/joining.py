@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any, Final
 from raftchaos import limits
 from raftchaos.config import parse_address
 from raftchaos.errors import NotFound, Refused, Unreachable, UsageError, error_of_code
-from raftchaos.identity.certificates import fingerprint_of, split
+from raftchaos.identity.certificates import fingerprint_of, pem_of, split
 from raftchaos.identity.joining import HANDSHAKE, authority_of
+from raftchaos.identity.private import check_private
 from raftchaos.identity.tls import client_context, explain
 from raftchaos.identity.tokens import JoinToken, read_join_token
 
@@ -23,31 +23,35 @@ VARIABLE: Final = "RAFTCHAOS_JOIN_TOKEN"
 _ANSWER: Final = 1024 * 1024
 
 
-def join_token(file: Path | None) -> JoinToken | None:
-    """The token from the file, or from the environment, from which it is taken so that no child process inherits it.
+def join_token(file: Path | None, text: str) -> JoinToken | None:
+    """The token in the file, else in this text. None if there is none.
 
-    None if there is none. Raises UsageError.
+    Raises UsageError, and MachineUnusable for a file that others may read.
     """
-    text = os.environ.pop(VARIABLE, "")
     if file is not None:
         try:
             text = file.read_text()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
             raise UsageError(f"{file} cannot be read: {reason}", hint="check --token-file") from None
+        check_private(file)
     return read_join_token(text) if text else None
 
 
-async def ask_with_token(address: str, token: JoinToken, body: Mapping[str, Any], *, now: float) -> dict[str, Any]:
-    """The answer to a join. Nothing is said to a server that is not of the token's cluster.
+async def ask_with_token(
+    address: str, token: JoinToken, body: Mapping[str, Any], *, now: float, trusted: bytes = b""
+) -> dict[str, Any]:
+    """The answer to a join. Nothing is said to a server that is not of the token's cluster. `trusted` are the CAs (PEM)
+    of a joiner that has its own; else the server shows the CA.
 
     A peer without the CA key names others that have it; they are asked in turn. Raises what the cluster answered,
     Refused, Unreachable.
     """
     host, port = parse_address(address, what="--join")
-    authority = await authority_of(host, port, token.fingerprint, now=now)
-    found = split(authority)[0]
-    assert fingerprint_of(found) == token.fingerprint
+    if trusted:
+        authority = _of_token(trusted, token)
+    else:
+        authority = await authority_of(host, port, token.fingerprint, now=now)
     context = client_context(authority)
     context.check_hostname = False  # the fingerprint says which cluster it is, and any of its peers will do
     try:
@@ -60,6 +64,17 @@ async def ask_with_token(address: str, token: JoinToken, body: Mapping[str, Any]
             except (Unreachable, NotFound):
                 continue
         raise
+
+
+def _of_token(trusted: bytes, token: JoinToken) -> bytes:
+    """The CA with the token's fingerprint. Raises Refused if it is not among these."""
+    for certificate in split(trusted, "--tls-ca"):
+        if fingerprint_of(certificate) == token.fingerprint:
+            return pem_of(certificate)
+    raise Refused(
+        f"--tls-ca holds no CA with the fingerprint {token.fingerprint[:16]}… of the join token",
+        hint="give the CA file of the cluster's other peers",
+    )
 
 
 async def _ask(

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib.util
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -19,6 +20,7 @@ from raftchaos.core.machine import ReplicatedState
 from raftchaos.errors import MachineUnusable, RaftchaosError
 from raftchaos.peer.assembly import Assembly
 from raftchaos.peer.identity import PeerIdentity
+from raftchaos.peer.joining import VARIABLE
 from raftchaos.peer.membership import open_replica, removed
 
 LOGGER = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ T = TypeVar("T")
 
 def run_peer(settings: PeerSettings) -> int:
     """Run a peer until it is told to end (SIGTERM, SIGINT). Returns 0; raises RaftchaosError with what ended it."""
+    offered = os.environ.pop(VARIABLE, "")  # first of all: no child process inherits it
     logging.basicConfig(
         level=settings.log_level.upper(),
         stream=sys.stderr,
@@ -37,7 +40,7 @@ def run_peer(settings: PeerSettings) -> int:
     if settings.insecure:
         LOGGER.warning("--insecure: whoever reaches %s or %s commands this peer", settings.listen, settings.raft_listen)
     with asyncio.Runner(loop_factory=_event_loop) as runner:
-        runner.run(_run(settings))
+        runner.run(_run(settings, offered))
     return 0
 
 
@@ -54,14 +57,16 @@ class _Asked(Exception):
     """Somebody ends the peer before it has started."""
 
 
-async def _run(settings: PeerSettings) -> None:
+async def _run(settings: PeerSettings, offered: str) -> None:
     asked = asyncio.Event()
     _listen_to_signals(asked)
     clock = SystemClock()
     directory = DataDirectory(settings.data_dir)
     try:
         identity = directory.begin(settings.name, clock)
-        keys = None if settings.insecure else PeerIdentity(settings, directory.path, identity.directory, clock)
+        keys = None
+        if not settings.insecure:
+            keys = PeerIdentity(settings, directory.path, identity.directory, clock, offered)
         machine = ReplicatedState()
         replica = await _unless(asked, open_replica(settings, directory, machine, keys))
         await _live(settings, Assembly(settings, directory, replica, machine, clock, keys), asked)

@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from raftchaos import limits
@@ -15,15 +16,16 @@ from raftchaos._version import VERSION
 from raftchaos.agent.data_directory import DataDirectory, Identity
 from raftchaos.agent.proxies import listen_on
 from raftchaos.client import Client
+from raftchaos.client.ways import Credentials
 from raftchaos.config import PeerSettings, parse_address
 from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.core import releases
 from raftchaos.core.interfaces import Meter, NullMeter, Outcome
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.errors import Busy, MachineUnusable, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
+from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
 from raftchaos.identity.local import socket_of
 from raftchaos.model.nodes import Node
-from raftchaos.peer.identity import PeerIdentity
+from raftchaos.peer.identity import CertificateEnded, PeerIdentity
 from raftchaos.peer.joining import ask_with_token
 
 LOGGER = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ async def _resume(settings: PeerSettings, directory: DataDirectory, keys: PeerId
     assert identity is not None
     try:
         keys.resume(identity.cluster)
-    except MachineUnusable as error:
+    except CertificateEnded as error:
         if settings.join is None or keys.own_ca:
             raise
         LOGGER.info("asks for a new certificate: %s", error)
@@ -185,23 +187,23 @@ async def _ask_to_join(settings: PeerSettings, identity: Identity, keys: PeerIde
     if keys is None:
         async with Client([settings.join]) as client:
             return await client.join(body)
-    key, request = keys.request()
     body["hosts"] = keys.hosts
     if not keys.own_ca:
-        body["request"] = request
+        body["request"] = keys.request()
     token = keys.join_token()
     if token is not None:
-        answer = await ask_with_token(settings.join, token, body, now=keys.now())
+        answer = await ask_with_token(settings.join, token, body, now=keys.now(), trusted=keys.own_authorities())
     else:
-        await _find_socket(settings.join)
-        async with Client([settings.join]) as client:
+        # Whoever takes its port on this machine is no peer of this user: the socket, or nothing.
+        only = Credentials(socket=await _find_socket(settings.join))
+        async with Client([settings.join], credentials=only) as client:
             answer = await client.join(body)
-    keys.joined(answer["cluster"], key, answer.get("certificate", ""), answer.get("authorities", ""))
+    keys.joined(answer["cluster"], answer.get("certificate", ""), answer.get("authorities", ""))
     return answer
 
 
-async def _find_socket(address: str) -> None:
-    """Returns once the peer at this address shows its socket to this user; on this machine it may be starting.
+async def _find_socket(address: str) -> Path:
+    """The socket, once the peer at this address shows its socket to this user; on this machine it may be starting.
 
     Raises Unreachable, and Refused for an address elsewhere.
     """
@@ -211,8 +213,9 @@ async def _find_socket(address: str) -> None:
         raise Refused(f"found no join token for the cluster at {address}", hint=hint)
     try:
         async with asyncio.timeout(limits.JOIN_START):
-            while socket_of(address) is None:  # noqa: ASYNC110 - a file that another process makes
+            while (found := socket_of(address)) is None:  # noqa: ASYNC110 - a file that another process makes
                 await asyncio.sleep(limits.CONTROL_RETRY)
+            return found
     except TimeoutError:
         raise Unreachable(f"found no peer of this user at {address}, and no join token", hint=hint) from None
 

@@ -190,11 +190,14 @@ class Cluster:
         self.root = root
         self.extra = extra
         self.peers: dict[str, PeerProcess] = {}
+        self.config: dict[str, Any] = {}
+        """Further settings in the config file of every peer that is added."""
 
     def add(
         self, name: str, join: PeerProcess | None = None, proxies: list[dict[str, str]] | None = None
     ) -> PeerProcess:
         peer = PeerProcess(name, self.root, proxies)
+        peer.config.write_text(json.dumps({"proxies": proxies or [], **self.config}))
         self.peers[name] = peer
         return peer.start(None if join is None else join.api, self.extra)
 

@@ -24,6 +24,9 @@ DATA = Path(__file__).parents[2] / "data"
 NEXT_RELEASE = Path(__file__).with_name("next_release.py")
 RELEASES = sorted(path.parent.name for path in DATA.glob("*/expected.json"))
 
+INSECURE = ("--insecure",)
+"""The peers of that release had no certificates."""
+
 
 def expected(release: str) -> dict[str, Any]:
     told: dict[str, Any] = json.loads((DATA / release / "expected.json").read_text())
@@ -48,7 +51,8 @@ def test_a_peer_goes_on_from_the_data_directory_of_that_release(
 ) -> None:
     peer = cluster.peers["node-1"] = PeerProcess("node-1", tmp_path, shop.proxies("node-1"))
     shutil.copytree(DATA / release / kind, peer.data)
-    peer.start()
+    cluster.extra = INSECURE
+    peer.start(extra=INSECURE)
     wait_until(peer.ready, 20, f"it is ready\n{peer.output()}")
     shows_the_history(peer, expected(release))
     joined = cluster.add("node-2", peer)
