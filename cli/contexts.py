@@ -24,6 +24,8 @@ class Login:
     token: str
     authorities: str
     """The CAs to trust, PEM."""
+    certificate: str = ""
+    """File with a certificate and its key, instead of a token."""
 
     def __repr__(self) -> str:
         return f"Login({self.peers})"
@@ -69,6 +71,7 @@ def credentials_for(peers: list[str], *, default: bool) -> tuple[list[str], Cred
     """
     from raftchaos.client import Credentials
     from raftchaos.identity.local import socket_of
+    from raftchaos.identity.private import check_private
 
     text = os.environ.get(TOKEN_VARIABLE, "")
     logins = read_contexts()
@@ -80,4 +83,7 @@ def credentials_for(peers: list[str], *, default: bool) -> tuple[list[str], Cred
         peers = found.peers
     if found is None or any(socket_of(peer) is not None for peer in peers):
         return peers, None
-    return peers, Credentials(found.token, authorities=found.authorities)
+    certificate = Path(found.certificate) if found.certificate else None
+    if certificate is not None:
+        check_private(certificate)
+    return peers, Credentials(found.token, authorities=found.authorities, certificate=certificate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from raftchaos.cli.contexts import TOKEN_VARIABLE, Login, contexts_file, write_context
 from raftchaos.cli.options import addresses, output_option
+from raftchaos.errors import UsageError
 
 
 @click.command("login")
@@ -19,8 +21,12 @@ from raftchaos.cli.options import addresses, output_option
               "is asked for, or taken from RAFTCHAOS_TOKEN.")  # fmt: skip
 @click.option("--ca", metavar="FILE", type=click.Path(path_type=Path), help="The cluster's CA; default: the token says "
               "which it is.")  # fmt: skip
+@click.option("--certificate", metavar="FILE", type=click.Path(path_type=Path), help="A certificate with its key from "
+              "`raftchaos token create --certificate`, instead of a token; with --ca.")  # fmt: skip
 @output_option
-def command(peers: str, name: str, token_file: Path | None, ca: Path | None, output: str) -> None:
+def command(
+    peers: str, name: str, token_file: Path | None, ca: Path | None, certificate: Path | None, output: str
+) -> None:
     """Remember a token for the cluster of these peers, so that commands on this machine need no other option.
 
     \b
@@ -34,11 +40,16 @@ def command(peers: str, name: str, token_file: Path | None, ca: Path | None, out
     from raftchaos.config import parse_address, read_text
 
     found = addresses(peers)
-    text = _token(token_file)
+    if certificate is not None and ca is None:
+        raise UsageError(
+            "found --certificate without --ca", hint="`raftchaos ca show --pem` on a peer's machine tells it"
+        )
+    holder = certificate.absolute() if certificate is not None else None
+    text = _token(token_file) if holder is None else ""
     trusted = read_text(ca) if ca is not None else ""
 
     async def asking() -> tuple[Credentials, dict[str, Any]]:
-        credentials = Credentials.of(text, trusted)
+        credentials = replace(Credentials.of(text, trusted), certificate=holder)
         if not trusted:
             from raftchaos.client.ways import authorities_of
 
@@ -49,7 +60,7 @@ def command(peers: str, name: str, token_file: Path | None, ca: Path | None, out
             return credentials, await client.status()
 
     credentials, status = asyncio.run(asking())
-    write_context(name, Login(found, credentials.token, credentials.authorities))
+    write_context(name, Login(found, credentials.token, credentials.authorities, str(holder or "")))
     told = {"name": name, "peers": found, "cluster": status["cluster"], "file": str(contexts_file())}
     show(output, told, f"logged in to the cluster {plain(status['cluster'])} at {plain(', '.join(found))}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,8 +35,19 @@ def command() -> None:
 @click.option("--single", is_flag=True, help="With --join: good for one peer only.")
 @click.option("--for", "life", metavar="TIME", help="How long it is good, such as 30m, 12h or 90d; default 90d, a join "
               "token 1h.")  # fmt: skip
+@click.option("--certificate", metavar="FILE", type=click.Path(path_type=Path), help="Make a certificate instead, and "
+              "put it with its key into this file (mode 600).")  # fmt: skip
 @client_options
-def create(name: str | None, role: str, join: bool, single: bool, life: str | None, peers: str, output: str) -> None:
+def create(
+    name: str | None,
+    role: str,
+    join: bool,
+    single: bool,
+    life: str | None,
+    certificate: Path | None,
+    peers: str,
+    output: str,
+) -> None:
     """Make a token and show it: this is the only time.
 
     \b
@@ -46,6 +58,11 @@ def create(name: str | None, role: str, join: bool, single: bool, life: str | No
     if join is (name is not None) or (single and not join):
         raise UsageError("found neither a NAME nor --join, or both", hint="say what the token is for")
     seconds = _seconds(life) if life is not None else None
+    if certificate is not None:
+        if name is None:
+            raise UsageError("found --certificate and --join, expected one of them")
+        _certificate(name, role, seconds, certificate, peers, output)
+        return
 
     async def question(client: Client) -> tuple[dict[str, Any], str]:
         if name is not None:
@@ -62,6 +79,25 @@ def create(name: str | None, role: str, join: bool, single: bool, life: str | No
     else:
         lines = [f"RAFTCHAOS_JOIN_TOKEN={plain(made['token'])} raftchaos peer --join {plain(address)}"]
     show(output, made, *lines)
+
+
+def _certificate(name: str, role: str, seconds: float | None, file: Path, peers: str, output: str) -> None:
+    from raftchaos.cli.output import plain, show
+    from raftchaos.errors import Conflict
+    from raftchaos.files import write_atomically
+    from raftchaos.identity.certificates import key_bytes, new_key, request_for
+
+    if file.exists():
+        raise Conflict(f"{file} exists already", hint="name another file")
+    key = new_key()
+
+    async def question(client: Client) -> dict[str, Any]:
+        return await client.create_certificate(name, role, request_for(key, name).decode(), seconds)
+
+    made = ask(peers, question)
+    write_atomically(file, key_bytes(key) + made["certificate"].encode())
+    told = {"name": name, "role": role, "file": str(file)}
+    show(output, told, f"{plain(file)} says that its holder is the {role} {plain(name)}, until it is revoked or ends")
 
 
 @command.command("list")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from raftchaos import limits
@@ -45,12 +47,27 @@ async def tokens(context: Context, request: web.Request) -> web.StreamResponse:
 async def create_token(context: Context, request: web.Request) -> web.StreamResponse:
     """Gives a caller a token, which is shown in this answer only."""
     body = await json_body(request, ("name", "role", "seconds"), required=("name", "role"))
-    role = text_field(body, "role", longest=limits.NAME)
-    if role not in GIVEN:
-        raise UsageError(f"found the role {role!r}, expected one of {', '.join(GIVEN)}")
+    role = _role(body)
     seconds = seconds_field(body, "seconds", limits.API_TOKEN_LIFE, most=limits.TOKEN_LONGEST)
     made = await written(context, context.services.access.create_token(name_field(body, "name"), role, seconds))
     return answer({**_index(context), "id": made.id, "token": made.text, "expiresMs": made.expires_ms}, status=201)
+
+
+async def create_certificate(context: Context, request: web.Request) -> web.StreamResponse:
+    """Gives a caller a certificate for the key of its request."""
+    body = await json_body(request, ("name", "role", "seconds", "request"), required=("name", "role", "request"))
+    seconds = seconds_field(body, "seconds", limits.API_TOKEN_LIFE, most=limits.TOKEN_LONGEST)
+    asked = text_field(body, "request", longest=limits.AUTHORITY, empty=False)
+    made = context.services.access.create_certificate(name_field(body, "name"), _role(body), seconds, asked)
+    chain, authorities = await written(context, made)
+    return answer({**_index(context), "certificate": chain, "authorities": authorities}, status=201)
+
+
+def _role(body: dict[str, Any]) -> str:
+    role = text_field(body, "role", longest=limits.NAME)
+    if role not in GIVEN:
+        raise UsageError(f"found the role {role!r}, expected one of {', '.join(GIVEN)}")
+    return role
 
 
 async def create_join_token(context: Context, request: web.Request) -> web.StreamResponse:

@@ -161,6 +161,10 @@ class Guard:
             return None
         name = subject.names[0]
         if subject.kind != PEER:
+            tokens = self._services.state.access.tokens.values()
+            kept = next((token for token in tokens if token.name == name and token.role == subject.kind), None)
+            if kept is None or kept.expires_ms <= self._clock.wall() * 1000:
+                return None
             return Caller(name, subject.kind, address, CERTIFICATE)
         node = self._services.state.nodes.get(name)
         if node is None or node.directory != subject.directory:

@@ -174,6 +174,19 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     _api(
         "POST",
+        "/tokens/certificate",
+        access.create_certificate,
+        Role.ADMIN,
+        "Give a caller a certificate; it is listed and revoked as a token",
+        body={
+            "name!": _NAME,
+            "role!": {"type": "string", "enum": list(GIVEN)},
+            "request!": {"type": "string", "description": "a certificate request, PEM"},
+            "seconds": _SECONDS,
+        },
+    ),
+    _api(
+        "POST",
         "/tokens/join",
         access.create_join_token,
         Role.ADMIN,

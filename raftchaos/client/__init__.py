@@ -144,6 +144,11 @@ class Client:
         body = {"name": name, "role": role} | ({} if seconds is None else {"seconds": seconds})
         return await self._send("POST", "/tokens", body)
 
+    async def create_certificate(self, name: str, role: str, request: str, seconds: float | None = None) -> Json:
+        """Gives a caller a certificate for the key of this request (PEM): `{"certificate", "authorities"}`."""
+        body = {"name": name, "role": role, "request": request} | ({} if seconds is None else {"seconds": seconds})
+        return await self._send("POST", "/tokens/certificate", body)
+
     async def create_join_token(self, *, seconds: float | None = None, single: bool = False) -> Json:
         """Makes a token with which peers join: `{"id", "token", "expiresMs"}`."""
         body: Json = {"single": single} | ({} if seconds is None else {"seconds": seconds})

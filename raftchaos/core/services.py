@@ -162,6 +162,14 @@ class AccessServices(Protocol):
         """Give a caller an API token. Raises Conflict for a name that is taken."""
         ...
 
+    async def create_certificate(self, name: str, role: str, seconds: float, request: str) -> tuple[str, str]:
+        """Give a caller a certificate instead of a token: it is listed and revoked as one. `request` is PKCS #10, PEM.
+
+        Returns the certificate with that of its CA, and the CAs to trust, both PEM. Refused on a peer without the CA
+        key.
+        """
+        ...
+
     async def create_join_token(self, seconds: float, single: bool) -> IssuedToken:
         """Make a token with which peers join: any number of them, or one."""
         ...

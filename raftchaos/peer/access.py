@@ -12,6 +12,7 @@ from raftchaos.core.services import IssuedToken, JoinRequest
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import Refused
 from raftchaos.identity.certificates import Authority, pem_of
+from raftchaos.identity.subjects import Subject
 from raftchaos.identity.tokens import new_api_token, new_join_token
 from raftchaos.peer.identity import PeerIdentity
 
@@ -38,6 +39,15 @@ class Access:
         fingerprint = self._secure().fingerprint
         outcome = await self.write(CreateToken(token.id, name, role, token.digest, seconds))
         return IssuedToken(token.id, f"{token.text}@{fingerprint}", outcome.result["expires"])
+
+    async def create_certificate(self, name: str, role: str, seconds: float, request: str) -> tuple[str, str]:
+        """See AccessServices."""
+        identity, authority, kept = self._secure(), self.signer(), new_api_token()
+        subject = Subject(identity.cluster, role, (name,))
+        chain = authority.sign(request.encode(), subject, hosts=[], now=identity.now(), seconds=seconds).decode()
+        # What names the certificate in lists is a token whose secret nobody has been told.
+        await self.write(CreateToken(kept.id, name, role, kept.digest, seconds))
+        return chain, identity.contexts.authorities.decode()
 
     async def create_join_token(self, seconds: float, single: bool) -> IssuedToken:
         """See AccessServices."""

@@ -270,6 +270,10 @@ class FakeAccess:
         outcome = self._peer.write(commands.CreateToken(token.id, name, role, token.digest, seconds))
         return IssuedToken(token.id, token.text, outcome.result["expires"])
 
+    async def create_certificate(self, name: str, role: str, seconds: float, request: str) -> tuple[str, str]:
+        await self.create_token(name, role, seconds)
+        return "certificate", "authorities"
+
     async def create_join_token(self, seconds: float, single: bool) -> IssuedToken:
         token = new_join_token("a" * 64)
         outcome = self._peer.write(commands.CreateJoinToken(token.id, token.public, seconds, single))

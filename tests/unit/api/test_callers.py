@@ -187,6 +187,8 @@ async def test_the_client_shows_its_token_to_its_cluster_only(secured: Secured, 
 
 async def test_a_certificate_says_who_calls(secured: Secured) -> None:
     chain = peer_files(secured.folder / "ci", secured.authority, "ci", kind="operator")[1]
+    assert (await secured.ask("GET", f"{API}/status", chain=chain))[0] == 401  # it is not on the list, or was revoked
+    secured.token("operator", name="ci")
     assert (await secured.ask("POST", f"{API}/halt", json={"reason": "x"}, chain=chain))[0] == 200
     assert (await secured.ask("GET", f"{API}/tokens", chain=chain))[0] == 403
     peer = peer_files(secured.folder / "peer", secured.authority, "node-2", directory=DIRECTORY)[1]
