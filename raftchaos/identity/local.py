@@ -20,7 +20,7 @@ _LONGEST: Final = 60
 
 def _folders() -> list[Path]:
     user = os.geteuid()
-    return [Path(f"/run/user/{user}/raftchaos"), Path(f"/tmp/raftchaos-{user}")]
+    return [Path("/run/raftchaos"), Path(f"/run/user/{user}/raftchaos"), Path(f"/tmp/raftchaos-{user}")]
 
 
 def _file(address: str) -> str:
@@ -43,7 +43,7 @@ def socket_to_serve(address: str) -> Path:
     """Where a peer with this API address (`HOST:PORT`) is to listen; the folder is made. Raises MachineUnusable."""
     tried = ""
     for folder in _folders():
-        if not folder.parent.is_dir() or not os.access(folder.parent, os.W_OK | os.X_OK):
+        if not folder.is_dir() and not os.access(folder.parent, os.W_OK | os.X_OK):
             continue
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -55,7 +55,7 @@ def socket_to_serve(address: str) -> Path:
         tried = f"{folder} belongs to another user, or others may enter it"
     raise MachineUnusable(
         f"found no folder for the socket of the local user ({tried or 'none can be written'})",
-        hint=f"make {_folders()[1]} with the mode 700",
+        hint=f"make {_folders()[-1]} with the mode 700",
     )
 
 
