@@ -273,8 +273,9 @@ class TcpTransport(PeerTransport):
             return False
         except Refusal as refusal:
             if connection.node is not None:
-                self.refused_by[connection.node.name] = refusal
-                self.refused()
+                if connection.node.name not in self._connections:  # else it has come by itself meanwhile
+                    self.refused_by[connection.node.name] = refusal
+                    self.refused()
             else:
                 self.complaints.closed(connection.peername, refusal.why)
                 told = {"type": "refused", "reason": refusal.why, "configuration": self.configuration()}

@@ -38,6 +38,7 @@ class Entrance:
         self._listening: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._shaking: dict[asyncio.Task[None], object] = {}  # with the address, the oldest first
+        self._accepted: set[socket.socket] = set()  # whose handshake has not begun
 
     async def start(self, host: str, port: int, *, backlog: int) -> int:
         """Listen at every address of this host; returns the port. Raises OSError."""
@@ -68,8 +69,10 @@ class Entrance:
         self._stop_listening()
 
     def _stop_listening(self) -> None:
-        while self._listening:
-            self._listening.pop().close()
+        for sock in (*self._listening, *self._accepted):
+            sock.close()
+        self._listening.clear()
+        self._accepted.clear()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -84,11 +87,13 @@ class Entrance:
                 error = TimeoutError("too many connections that do not finish their handshake")
                 self._complain(self._shaking.pop(oldest), error)
                 oldest.cancel()
+            self._accepted.add(sock)
             self._shaking[loop.create_task(self._shake(sock, address))] = address
 
     async def _shake(self, sock: socket.socket, address: object) -> None:
         this = asyncio.current_task()
         assert this is not None
+        self._accepted.discard(sock)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._factory, sock, ssl=self._context, ssl_handshake_timeout=self._seconds
