@@ -40,6 +40,7 @@ from tests.system.harness import Cluster, PeerProcess, wait_until
 VOTERS = 3
 TOGETHER = 4  # peers that start at the same time
 NICE = 19
+OPTIONS = ("--insecure", "--log-level", "warning")  # what TLS costs, `secure.py` says
 PEER_BYTES = 120 * 2**20  # of memory that must be free for one more peer
 IDLE_SECONDS = 20.0
 SETTLE_SECONDS = 5.0
@@ -122,7 +123,7 @@ def grow(cluster: Cluster, wanted: int) -> dict[str, float]:
         for _ in range(min(TOGETHER, missing)):
             peer = PeerProcess(f"node-{len(cluster.peers) + 1}", cluster.root)
             cluster.peers[peer.name] = peer
-            some.append(peer.start(voters(cluster)[0].api, ("--observer", "--log-level", "warning")))
+            some.append(peer.start(voters(cluster)[0].api, ("--observer", *OPTIONS)))
         for peer in some:
             wait_until(peer.ready, 120, f"{peer.name} is ready\n{peer.output()[-2000:]}")
         last = time.perf_counter() - began
@@ -198,7 +199,7 @@ def main() -> None:
     options = parser.parse_args()
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as root:
-        cluster = Cluster(Path(root), ("--log-level", "warning"))
+        cluster = Cluster(Path(root), OPTIONS)
         try:
             cluster.start(VOTERS)
             for size in sorted(options.observers):

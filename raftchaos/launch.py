@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from raftchaos.errors import MachineUnusable
-from raftchaos.identity.local import socket_of
+from raftchaos.identity.local import forget_socket, socket_of
 
 MARK = "RAFTCHAOS_LAUNCHED"
 """Environment variable that names the launch a process belongs to."""
@@ -225,6 +225,12 @@ class PeerProcess(Child):
     async def wait_ready(self, *, timeout: float = READY_TIMEOUT) -> None:
         """Waits until the peer has caught up and sees a leader. Raises `MachineUnusable`."""
         await self.wait_answers(self.listen, "/readyz", timeout=timeout)
+
+    async def stop(self, *, timeout: float = STOP_TIMEOUT, grace: float = GRACE) -> list[int]:
+        """Ends it as any child, and takes its socket away if it had to be killed."""
+        ended = await super().stop(timeout=timeout, grace=grace)
+        forget_socket(self.listen)
+        return ended
 
 
 class LocalConnection(http.client.HTTPConnection):

@@ -59,6 +59,13 @@ def socket_to_serve(address: str) -> Path:
     )
 
 
+def forget_socket(address: str) -> None:
+    """Takes away what a peer with this API address has left that was killed. For whoever knows that it has ended."""
+    left = socket_of(address)
+    if left is not None:
+        left.unlink(missing_ok=True)
+
+
 def socket_of(address: str) -> Path | None:
     """The socket of the peer with this API address, if it is one of this user's on this machine."""
     for folder in _folders():

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from raftchaos.identity.local import socket_of
+from raftchaos.identity.local import forget_socket, socket_of
 from raftchaos.launch import LocalConnection, free_port
 
 
@@ -180,6 +180,7 @@ class PeerProcess:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(signal.SIGCONT)
                 child.kill()
+        forget_socket(f"127.0.0.1:{self.api}")
 
 
 class Cluster:
@@ -279,7 +280,7 @@ class Cluster:
 class Upstream:
     """A real HTTP server that records when each request reached it."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.arrivals: list[tuple[float, str]] = []
         owner = self
 
@@ -297,7 +298,7 @@ class Upstream:
             def log_message(self, format: str, *args: Any) -> None:
                 """Quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.port = int(self.server.server_address[1])
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from raftchaos.identity.local import forget_socket
 from raftchaos.launch import answers, free_port
 from tests.system.harness import Sampler, wait_until
 
@@ -103,6 +104,8 @@ class Terminal:
         for left in self.processes():
             with contextlib.suppress(psutil.Error):
                 left.kill()
+        for port in self.ports.values():
+            forget_socket(f"127.0.0.1:{port}")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from raftchaos import limits
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.files import read_record
-from tests.system.harness import ApiError, Cluster, PeerProcess, orchestration, outage, probe, wait_until
+from tests.system.harness import ApiError, Cluster, PeerProcess, Upstream, orchestration, outage, probe, wait_until
 from tests.system.power.virtual_machine import DISK, say
 
 PATIENCE = 90
@@ -34,6 +34,7 @@ class Group:
 
     def __init__(self, durability: str, count: int, base: int) -> None:
         self.durability, self.base = durability, base
+        self.upstream = Upstream(base + 30)
         self.cluster = Cluster(DISK / durability)
         self.cluster.root.mkdir(exist_ok=True)
         for number in range(1, count + 1):
@@ -42,9 +43,8 @@ class Group:
             peer.api, peer.raft = base + number, base + 10 + number
 
     def _proxy(self, number: int) -> dict[str, str]:
-        """In front of the peer's own API: it is there, and answers at once."""
-        listen, upstream = self.base + 20 + number, self.base + number
-        return {"name": "web", "listen": f"127.0.0.1:{listen}", "upstream": f"127.0.0.1:{upstream}"}
+        listen = self.base + 20 + number
+        return {"name": "web", "listen": f"127.0.0.1:{listen}", "upstream": f"127.0.0.1:{self.upstream.port}"}
 
     @property
     def peers(self) -> list[PeerProcess]:
@@ -63,7 +63,7 @@ class Group:
 
     def probe(self) -> int | str:
         """What the proxy of the first peer answers."""
-        return probe(self.base + 21, "/healthz")[2]
+        return probe(self.base + 21)[2]
 
 
 DISKS, KERNELS = ("disk", 3, 7100), ("process", 1, 7200)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from raftchaos.identity.local import forget_socket
 from tests.system.torture.network import Network, pids_in, run
 
 API_PORT, RAFT_PORT = 7480, 7481
@@ -193,6 +194,7 @@ class Machine:
         """End everything on it and let go of its disk."""
         self.thaw()
         self.kill_all()
+        forget_socket(f"{self.address}:{API_PORT}")
         for _ in range(50):
             if subprocess.run(["umount", str(self._disk)], capture_output=True).returncode == 0:
                 break
