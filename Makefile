@@ -62,7 +62,6 @@ format: $(READY)
 # failover.py needs root: it makes network namespaces. An hour of elections.py is not part of it.
 bench: $(READY)
 	$(BIN)/python benchmarks/cluster.py
-	$(BIN)/python benchmarks/secure.py
 	$(BIN)/python benchmarks/consensus.py
 	$(BIN)/python benchmarks/failover.py
 	$(BIN)/python benchmarks/proxy.py

@@ -1,12 +1,14 @@
 """Figures of a cluster of three real peers on loopback, with a three-member etcd beside it where that is installed.
 
-    python benchmarks/cluster.py [--rounds 3] [--seconds 4]
+    python benchmarks/cluster.py [--rounds 3] [--seconds 4] [--kills 20]
 
 Commits, in turns, at 1 and 64 in flight: `POST /api/v1/nodes/NAME/undrain` at the leader, one command through the Raft
 log that is applied before it is answered; the log alone, without HTTP; and a put to etcd's leader by gRPC, which is its
 own protocol, and by its JSON gateway. etcd always syncs: *disk* has its data on the disk that ours is on, *process* on
 tmpfs, where a sync costs nothing. `server_us` is the CPU time of all members for one write: unlike everything else it
-hardly depends on what else the machine does. Then CPU and memory at rest, and the start of the command line.
+hardly depends on what else the machine does. All this is measured with --insecure, since etcd speaks plainly, too.
+Then what TLS between the peers costs a commit and the replacement of a killed leader (`secure.py`), CPU and memory at
+rest, and the start of the command line.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from benchmarks.consensus import ask, replicas
 from benchmarks.etcd import Etcd, etcd, found
 from benchmarks.load import Target, cpu, load
 from benchmarks.report import cell, machine, show, spread, table
+from benchmarks.secure import compare
+from benchmarks.secure import rows as tls_rows
 from raftchaos.consensus.config import DISK, PROCESS, Durability
 from tests.system.harness import Cluster, PeerProcess
 
@@ -145,10 +149,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="how long each load lasts")
+    parser.add_argument("--kills", type=int, default=20, help="leaders killed with and without TLS")
     options = parser.parse_args()
     result: dict[str, Any] = {"machine": machine()}
     for durability in (DISK, PROCESS):
         result[durability] = commits(durability, options)
+    result["tls"] = compare(options.kills)
     with tempfile.TemporaryDirectory() as root:
         cluster = Cluster(Path(root), ("--insecure",))
         try:
@@ -162,7 +168,7 @@ def main() -> None:
         for durability in (DISK, PROCESS)
         for name, each in result[durability].items()
     ]
-    show(result, table(("durability", "who, in flight", *columns), rows))
+    show(result, table(("durability", "who, in flight", *columns), rows) + "\n\n" + tls_rows(result["tls"]))
 
 
 if __name__ == "__main__":
