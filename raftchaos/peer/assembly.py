@@ -274,8 +274,9 @@ class Assembly:
         await self.registration.run()
 
     async def _invite(self) -> None:
-        """A founder tells the person at its terminal how others join: nowhere else, for it is a secret."""
-        if self._settings.join is not None or not sys.stdout.isatty() or self._identity.voted:
+        """A peer that is the whole cluster tells the person at its terminal how others join: nowhere else, for it is a
+        secret."""
+        if not sys.stdout.isatty() or list(self.replica.status().quorum.voters) != [self._settings.name]:
             return
         text = await invitation(self._services, advertised(self._settings.listen, self._settings.advertise))
         sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""What a founder says at its terminal: the command with which other peers join."""
+"""What a peer that is alone says at its terminal: the command with which other peers join."""
 
 from __future__ import annotations
 
