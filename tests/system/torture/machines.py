@@ -66,7 +66,8 @@ class Machine:
     # ---- its peer
 
     def start(self, join: str | None = None) -> None:
-        """Start the peer. Its output is added to `log`."""
+        """Start the peer. Its output is added to `log`. It is insecure, as its clock is set to times at which no
+        certificate is valid: `tests/system/security` is about those."""
         words = [
             "ip", "netns", "exec", self.namespace,
             sys.executable, "-m", "raftchaos.cli.main", "peer", "--name", self.name, "--insecure",
