@@ -90,8 +90,8 @@ class LocalHalts:
         reason = reason.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written down or sent
         if key in self._state().lifted:
             return HaltAnswer(key, True, (self._name,))
-        self._callers.setdefault(key, CALLER.get())
-        self._obey(HaltRecord(key, reason[: limits.REASON], self._name, int(self._clock.wall() * 1000)))
+        halt = HaltRecord(key, reason[: limits.REASON], self._name, int(self._clock.wall() * 1000))
+        self._obey(halt, CALLER.get())
         await self._persist()
         told = self._tell(key)
         await self._wait_logged(key, timeout)
@@ -114,7 +114,7 @@ class LocalHalts:
 
     # ---- how halts come and go
 
-    def _obey(self, halt: HaltRecord) -> None:
+    def _obey(self, halt: HaltRecord, caller: Caller | None) -> None:
         if halt.id in self._halts or halt.id in self._state().lifted:
             return
         if len(self._halts) >= limits.HALTS_LOCAL:
@@ -122,6 +122,7 @@ class LocalHalts:
             return
         log.warning("halted: %s (%s, from %s)", halt.reason or "no reason given", halt.id, halt.origin)
         self._halts[halt.id] = halt
+        self._callers[halt.id] = caller
         self._wake.set()
         self._changed()
 
@@ -129,10 +130,10 @@ class LocalHalts:
         key = message["id"]
         if _is_id(key):
             reason, origin = message["reason"][: limits.REASON], message["origin"][: limits.NAME]
-            if "by" in message:  # of a peer that knows who asked; an older release does not say it
-                with contextlib.suppress(ValueError):
-                    self._callers.setdefault(key, Caller.from_list(message["by"]))
-            self._obey(HaltRecord(key, reason, origin, int(self._clock.wall() * 1000)))
+            caller = None
+            with contextlib.suppress(ValueError):  # a peer that has started since does not know who asked
+                caller = Caller.from_list(message.get("by"))
+            self._obey(HaltRecord(key, reason, origin, int(self._clock.wall() * 1000)), caller)
 
     def _on_applied(self) -> None:
         self._applied.set()

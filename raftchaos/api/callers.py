@@ -16,8 +16,9 @@ from aiohttp import web
 
 from raftchaos import limits
 from raftchaos.clock import Clock
-from raftchaos.core.callers import CALLER, CERTIFICATE, INSECURE, SOCKET, Caller, by_token
+from raftchaos.core.callers import CALLER, CERTIFICATE, INSECURE, SOCKET, TOKEN, Caller
 from raftchaos.core.services import PeerServices
+from raftchaos.core.state import ClusterState
 from raftchaos.errors import Forbidden, TooManyFailures, Unauthenticated
 from raftchaos.identity.subjects import PEER, subject_of
 from raftchaos.identity.tokens import matches, read_api_token
@@ -65,6 +66,14 @@ class Failures:
         return count >= _FAILURES
 
 
+def is_good(caller: Caller, state: ClusterState, clock: Clock) -> bool:
+    """Whether what it has shown is (still) good: a token is listed and has not ended, a peer is a member."""
+    if caller.token:
+        kept = state.access.tokens.get(caller.token)
+        return kept is not None and kept.expires_ms > clock.wall() * 1000
+    return caller.way != CERTIFICATE or caller.name in state.nodes
+
+
 class Guard:
     """Stands before every handler."""
 
@@ -100,7 +109,7 @@ class Guard:
                 hint="call it by its address, or name this host with --advertise",
             )
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        if origin is not None and _place_of(origin) != request.headers.get("Host", "").lower():
             raise Forbidden("found a request that a page of another site has made", hint="call the API directly")
 
     def _known(self, host: str) -> bool:
@@ -151,9 +160,7 @@ class Guard:
         token = self._services.state.access.tokens.get(parts[0]) if parts is not None else None
         if parts is None or token is None or not matches(parts[1], token.digest):
             return None
-        if token.expires_ms <= self._clock.wall() * 1000:
-            return None
-        return by_token(token.name, token.role, address, token.id)
+        return self._still(Caller(token.name, token.role, address, f"{TOKEN}:{token.id}"))
 
     def _of_certificate(self, shown: Mapping[str, Any], address: str) -> Caller | None:
         subject = subject_of(shown)
@@ -161,15 +168,14 @@ class Guard:
             return None
         name = subject.names[0]
         if subject.kind != PEER:
-            tokens = self._services.state.access.tokens.values()
-            kept = next((token for token in tokens if token.name == name and token.role == subject.kind), None)
-            if kept is None or kept.expires_ms <= self._clock.wall() * 1000:
-                return None
-            return Caller(name, subject.kind, address, CERTIFICATE)
+            return self._still(Caller(name, subject.kind, address, f"{CERTIFICATE}:{subject.id}"))
         node = self._services.state.nodes.get(name)
-        if node is None or node.directory != subject.directory:
+        if node is None or node.directory != subject.id:
             return None
         return Caller(name, Role.ADMIN, address, CERTIFICATE)
+
+    def _still(self, caller: Caller) -> Caller | None:
+        return caller if is_good(caller, self._services.state, self._clock) else None
 
     # ---- whether he may
 
@@ -190,6 +196,13 @@ class Guard:
         except ValueError:
             return False
         return any(address in network for network in self._networks)
+
+
+def _place_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_of(url: str) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from raftchaos import limits
+from raftchaos.api.callers import is_good
 from raftchaos.api.context import Context
+from raftchaos.core.callers import CALLER
 from raftchaos.core.services import LAST_NUMBER, EventId, Gap
 from raftchaos.errors import Busy
 from raftchaos.model.event_stream import Message, encode, heartbeat
@@ -23,7 +25,8 @@ LOOK_AROUND = 1.0  # how often a silent stream looks whether its reader is still
 async def events(context: Context, request: web.Request) -> web.StreamResponse:
     """The events after `Last-Event-ID` (or `?after=`), from now on without one; `?task=` shows those of one task.
 
-    Ends when the reader is gone, takes nothing for `limits.EVENT_STREAM_WRITE` seconds, or the server stops.
+    Ends when the reader is gone, takes nothing for `limits.EVENT_STREAM_WRITE` seconds, its token is good no more, or
+    the server stops.
     """
     text = request.headers.get("Last-Event-ID") or request.query.get("after")
     after = EventId.parse(text) if text else EventId(context.services.applied_index, LAST_NUMBER)
@@ -65,7 +68,7 @@ async def _paced(
     context: Context, request: web.Request, source: AsyncGenerator[Event | Gap, None], place: EventId
 ) -> AsyncGenerator[bytes, None]:
     """What is to be written: events of the wanted task, gaps, and a heartbeat whenever it was silent for long."""
-    task = request.query.get("task")
+    task, caller = request.query.get("task"), CALLER.get()
     loop = asyncio.get_running_loop()
     written = loop.time()  # when something was last written
     closing = asyncio.ensure_future(context.closing.wait())
@@ -76,7 +79,7 @@ async def _paced(
                 following = asyncio.ensure_future(anext(source))
             waiting: set[asyncio.Future[Any]] = {following, closing}
             await asyncio.wait(waiting, timeout=LOOK_AROUND, return_when=asyncio.FIRST_COMPLETED)
-            if closing.done():
+            if closing.done() or not (caller is None or is_good(caller, context.services.state, context.clock)):
                 return
             if following.done():
                 try:

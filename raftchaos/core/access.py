@@ -52,13 +52,15 @@ class TrustedAuthority:
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """What a node has told of its certificates."""
+    """What is known of a node's certificates: its key since it was admitted, the rest as it tells it."""
 
     name: str
     trusts: tuple[str, ...]
-    """Fingerprints of the CAs that it trusts, sorted."""
+    """Fingerprints of the CAs that it trusts and, if it votes, whose keys it has, sorted."""
     issuer: str
     """Fingerprint of the CA of its own certificate."""
+    key: str = ""
+    """SHA-256 of the public key with which it was admitted; empty if the cluster has signed nothing for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def apply(state: ClusterState, command: Command, context: Context) -> Applied:
             state, answers.refuse(answers.STALE_TERM, f"the command is of term {term}, the present one is {newest}"), ()
         )
     draft = Draft(state, context)
-    refused = apply_access.refuse_caller(draft)
+    # A halt was obeyed when it was asked for; that is also logged when its caller's token has ended meanwhile.
+    refused = apply_access.refuse_caller(draft) if not isinstance(command, commands.Halt) else None
     if refused is not None:
         return Applied(state, refused, ())
     result = HANDLERS[type(command)](draft, command)

@@ -85,7 +85,7 @@ def spend_join_token(draft: Draft, command: commands.SpendJoinToken) -> Answer:
         return answers.refuse(answers.UNAUTHENTICATED, "the join token is not known, or was revoked", hint=again)
     if draft.context.wall_ms >= token.expires_ms:
         return answers.refuse(answers.UNAUTHENTICATED, "the join token has ended", hint=again)
-    if token.single and token.spent_directory not in ("", command.directory):
+    if token.single and (token.spent_by, token.spent_directory) not in (("", ""), (command.name, command.directory)):
         return answers.refuse(
             answers.UNAUTHENTICATED, f"the join token was for one join, and {token.spent_by} has used it", hint=again
         )
@@ -105,9 +105,9 @@ def trust_authority(draft: Draft, command: commands.TrustAuthority) -> Answer:
     access, added = draft.access, TrustedAuthority(command.fingerprint, command.certificate)
     told = {"fingerprint": command.fingerprint, "change": "trusted"}
     if command.only or not access.authorities:
-        draft.access = dataclasses.replace(
-            access, authorities={added.fingerprint: added}, signer=added.fingerprint, joins={}, identities={}
-        )
+        draft.access = dataclasses.replace(access, authorities={added.fingerprint: added}, signer=added.fingerprint)
+        if access.authorities:  # what was made under another CA; the first one ends nothing that was just begun
+            draft.access = dataclasses.replace(draft.access, joins={}, identities={})
         draft.tell(EventType.AUTHORITY_CHANGED, told)
         return answers.ok(existing=False)
     if command.fingerprint in access.authorities:
@@ -161,9 +161,22 @@ def report_identity(draft: Draft, command: commands.ReportIdentity) -> Answer:
     known = set(draft.access.authorities)
     trusts = tuple(sorted(known.intersection(command.trusts)))
     issuer = command.issuer if command.issuer in known else ""
-    identity = NodeIdentity(command.name, trusts, issuer)
+    identity = NodeIdentity(command.name, trusts, issuer, key_of(draft, command.name))
     draft.access = dataclasses.replace(draft.access, identities={**draft.access.identities, command.name: identity})
     return answers.ok()
+
+
+def key_of(draft: Draft, name: str) -> str:
+    """The key that a node was admitted with; empty if none is known."""
+    known = draft.access.identities.get(name)
+    return known.key if known is not None else ""
+
+
+def remember_key(draft: Draft, name: str, key: str) -> None:
+    """Certificates for this name are for this key from now on: a join token gets nobody another one."""
+    if key:
+        identities = {**draft.access.identities, name: NodeIdentity(name, (), "", key)}
+        draft.access = dataclasses.replace(draft.access, identities=identities)
 
 
 def forget_node(draft: Draft, name: str, directory: str) -> None:

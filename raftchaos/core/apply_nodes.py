@@ -8,7 +8,7 @@ from typing import Any
 from raftchaos import limits
 from raftchaos.core import admission, answers, commands, reasons, transitions
 from raftchaos.core.answers import Answer
-from raftchaos.core.apply_access import forget_node
+from raftchaos.core.apply_access import forget_node, key_of, remember_key
 from raftchaos.core.draft import Draft
 from raftchaos.model.events import EventType
 from raftchaos.model.names import is_label, is_name
@@ -40,7 +40,15 @@ def admit_node(draft: Draft, command: commands.AdmitNode) -> Answer:
     if present is not None:
         if present.directory != command.directory:
             return _name_taken(command.name)
+        if key_of(draft, command.name) != command.key:
+            return _another_key(command.name)
         return answers.ok(existing=True)
+    if command.directory in draft.access.revoked:
+        return answers.refuse(
+            answers.REFUSED,
+            f"the data directory of {command.name} belonged to a node that was removed",
+            hint="give it an empty one with --data-dir",
+        )
     if len(draft.nodes) >= limits.NODES:
         return answers.refuse(answers.REFUSED, f"the cluster has {len(draft.nodes)} nodes, the most there may be")
     node = Node(
@@ -55,6 +63,7 @@ def admit_node(draft: Draft, command: commands.AdmitNode) -> Answer:
     if admission.used(draft.base) + admission.node_size(node) > limits.SNAPSHOT_WORKING:
         return answers.refuse(answers.REFUSED, f"the replicated state has no room for {command.name}")
     draft.nodes.put(node.name, node)
+    remember_key(draft, command.name, command.key)
     return answers.ok()
 
 
@@ -243,6 +252,15 @@ def _set_status(draft: Draft, node: Node, status: NodeStatus, why: tuple[str, ..
     draft.nodes.put(node.name, dataclasses.replace(node, status=status, reasons=why, **changes))
     data = {"from": str(node.status), "to": str(status), "drained": node.drained, "reasons": list(why)}
     draft.tell(EventType.NODE_STATUS, data, node=node.name)
+
+
+def _another_key(name: str) -> Answer:
+    return answers.refuse(
+        answers.CONFLICT,
+        f"{name} is a node, and whoever asks does not have its key",
+        hint=f"keep `identity` in the data directory of {name}, or `raftchaos node remove {name}` and join with an "
+        "empty data directory",
+    )
 
 
 def _name_taken(name: str) -> Answer:

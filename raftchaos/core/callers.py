@@ -12,7 +12,11 @@ from raftchaos.model.roles import GIVEN, Role
 SOCKET: Final = "socket"
 CERTIFICATE: Final = "certificate"
 INSECURE: Final = "insecure"
-_TOKEN: Final = "token:"
+TOKEN: Final = "token"
+
+
+class UnknownRole(ValueError):
+    """A caller with a role that this release does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,14 @@ class Caller:
     address: str
     """The address from which it came; empty for this machine's socket."""
     way: str
-    """`socket`, `token:ID`, `certificate`, or `insecure`: by no way at all."""
+    """`socket`, `token:ID`, `certificate:ID` (of a token, too), `certificate` of a peer, or `insecure`: by no way at
+    all."""
 
     @property
     def token(self) -> str:
-        """Id of the API token that it showed; empty if it came by another way."""
-        return self.way.removeprefix(_TOKEN) if self.way.startswith(_TOKEN) else ""
+        """Id of the API token that it showed or that lists its certificate; empty if it came by another way."""
+        way, _, found = self.way.partition(":")
+        return found if way in (TOKEN, CERTIFICATE) else ""
 
     def allows(self, wanted: Role) -> bool:
         """Whether it may do what asks for this role."""
@@ -47,18 +53,13 @@ class Caller:
 
     @classmethod
     def from_list(cls, values: Any) -> Caller:
-        """The reverse of `to_list`. Raises ValueError for anything else."""
+        """The reverse of `to_list`. Raises UnknownRole for a role of another release, ValueError for anything else."""
         whole = isinstance(values, list) and len(values) == 4
         if not whole or not all(isinstance(text, str) and len(text) <= limits.CALLER_TEXT for text in values):
             raise ValueError("found no caller")
         if values[1] not in GIVEN:
-            raise ValueError(f"found the role {values[1]!r} of a caller")
+            raise UnknownRole(f"found the role {values[1]!r} of a caller")
         return cls(*values)
-
-
-def by_token(name: str, role: str, address: str, token: str) -> Caller:
-    """The holder of the API token with this id."""
-    return Caller(name, role, address, _TOKEN + token)
 
 
 CALLER: ContextVar[Caller | None] = ContextVar("CALLER", default=None)

@@ -2,7 +2,7 @@
 
 A command is data. Whoever proposes it evaluates everything that could differ between peers (clocks, templates, cron,
 schemas); `apply` only compares and copies. On the wire and in the Raft log a command is msgpack
-`[version, kind, fields]`, and `[2, kind, fields, caller]` if somebody asked for it.
+`[version, kind, fields]`, and `[version, kind, fields, caller]` if somebody asked for it.
 
 What a kind means and which fields it has never changes once a release has gone out: another field or another meaning is
 another kind, with the release that brought it as `since`. What a peer says before anybody knows its release
@@ -17,12 +17,11 @@ from typing import Any, ClassVar
 
 import msgpack
 
-from raftchaos.core.callers import Caller
+from raftchaos.core.callers import Caller, UnknownRole
 from raftchaos.errors import RaftchaosError, UsageError
 
-VERSION = 2
-"""The newest that this release reads and writes. Version 1 had no callers and no commands about access; what can be
-said in it is written in it, so that a log stays readable for an older release as long as it can be."""
+VERSION = 1
+"""What this release reads and writes."""
 FIRST = "0.1.0"
 """The first release: every other one knows its commands."""
 
@@ -47,13 +46,15 @@ class LeaderStarted(Command):
 
 @dataclass(frozen=True, slots=True)
 class AdmitNode(Command):
-    """A new peer is about to become a member: its name belongs to this data directory from now on."""
+    """A new peer is about to become a member: its name belongs to this data directory and this key from now on."""
 
     kind: ClassVar[str] = "admitNode"
     name: str
     directory: str
     raft_address: str
     api_address: str
+    key: str = ""
+    """SHA-256 of the public key of its certificate request; empty if it asks for no certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ class DropAuthority(Command):
 
 @dataclass(frozen=True, slots=True)
 class ReportIdentity(Command):
-    """A node tells which CAs it trusts and which has signed its certificate (fingerprints)."""
+    """A node tells which CAs it trusts (a voter: and has the keys of), and which has signed its certificate."""
 
     kind: ClassVar[str] = "reportIdentity"
     name: str
@@ -335,20 +336,6 @@ class ReportIdentity(Command):
     trusts: list[str]
     issuer: str
 
-
-NEW: frozenset[type[Command]] = frozenset(
-    {
-        CreateToken,
-        CreateJoinToken,
-        RevokeToken,
-        SpendJoinToken,
-        TrustAuthority,
-        SignWith,
-        DropAuthority,
-        ReportIdentity,
-    }
-)
-"""Commands that version 1 does not have."""
 
 KINDS: dict[str, type[Command]] = {cls.kind: cls for cls in Command.__subclasses__()}
 
@@ -360,9 +347,8 @@ class UnknownCommand(RaftchaosError):
 def encode(command: Command, caller: Caller | None = None) -> bytes:
     """The bytes of a command, the same for equal commands on every peer. `caller` is who asked for it."""
     fields = {item.name: getattr(command, item.name) for item in dataclasses.fields(command)}
-    version = VERSION if caller is not None or type(command) in NEW else 1
-    whole = [version, command.kind, fields] if caller is None else [version, command.kind, fields, caller.to_list()]
-    packed: bytes = msgpack.packb(whole)
+    by = [] if caller is None else [caller.to_list()]
+    packed: bytes = msgpack.packb([VERSION, command.kind, fields, *by])
     return packed
 
 
@@ -381,19 +367,21 @@ def decode(data: bytes) -> Command:
 
 
 def read(data: bytes) -> tuple[Command, Caller | None]:
-    """The command in `data`, and who asked for it. Raises `UnknownCommand` for a kind, a version or a field of another
-    release, `UsageError` for anything that is not a command."""
+    """The command in `data`, and who asked for it. Raises `UnknownCommand` for a kind, a version, a field or a role of
+    another release, `UsageError` for anything that is not a command."""
     try:
         version, kind, fields, *more = msgpack.unpackb(data, strict_map_key=False)
         known = KINDS.get(kind)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise UsageError(f"found {len(data)} bytes that are no command ({error})") from None
-    if version not in (1, VERSION) or isinstance(version, bool) or known is None or (version == 1 and known in NEW):
+    if version != VERSION or isinstance(version, bool) or known is None:
         raise _unknown(f"the command {kind!r} of version {version}, this release knows version {VERSION}")
     try:
-        if len(more) > version - 1:
+        if len(more) > 1:
             raise ValueError(f"it has {3 + len(more)} parts")
         return known(**fields), Caller.from_list(more[0]) if more else None
+    except UnknownRole as error:
+        raise _unknown(f"the command {kind!r}, {error}") from None
     except (TypeError, ValueError) as error:
         strange = set(fields) - {item.name for item in dataclasses.fields(known)} if isinstance(fields, dict) else ()
         if strange:

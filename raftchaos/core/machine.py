@@ -69,7 +69,8 @@ class ReplicatedState:
         return snapshot.pack(snapshot.Snapshot(self.applied_index, self.state, self._requests))
 
     def restore(self, data: bytes) -> None:
-        """Take the state of a snapshot. Raises ValueError, and changes nothing, if it is not believable."""
+        """Take the state of a snapshot. Raises ValueError, and changes nothing, if it is not believable;
+        MachineUnusable for one of a later release."""
         restored = snapshot.unpack(data)
         self.state = restored.state
         self.applied_index = restored.applied

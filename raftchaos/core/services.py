@@ -109,6 +109,8 @@ class JoinRequest:
     """Names and addresses under which other programs may find it."""
     token: str = ""
     """Id of the join token that it has proved to have; empty if its caller may let peers in."""
+    key: str = ""
+    """SHA-256 of the public key of its certificate request, as the peer that is asked has read it."""
 
 
 @dataclass(frozen=True, slots=True)

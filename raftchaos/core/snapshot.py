@@ -16,14 +16,13 @@ from raftchaos.core.access import Access, ApiToken, JoinToken, NodeIdentity, Tru
 from raftchaos.core.invariants import belongs
 from raftchaos.core.requests import RequestWindow
 from raftchaos.core.state import ClusterState, HaltRecord
-from raftchaos.errors import UsageError
+from raftchaos.errors import MachineUnusable, UsageError
 from raftchaos.model.nodes import Node
 from raftchaos.model.runs import Run, RunId, RunStatus
 from raftchaos.model.tasks import Task
 
 MAGIC: Final = "raftchaos-state"
-VERSION: Final = 2
-"""Version 1 had no `access`; it is still read."""
+VERSION: Final = 1
 _KEYS: Final = (
     "index", "term", "leader", "leaderMs", "nodes", "tasks", "runs", "unrecovered", "finished", "forgotten", "halts",
     "lifted", "completed", "older", "younger", "access",
@@ -67,17 +66,23 @@ def pack(snapshot: Snapshot) -> bytes:
 
 
 def unpack(data: bytes) -> Snapshot:
-    """The snapshot in these bytes. Raises ValueError, with what was found, if they are not believable."""
+    """The snapshot in these bytes. Raises ValueError, with what was found, if they are not believable, and
+    MachineUnusable for one of a later release."""
     try:
         items = msgpack.unpackb(data, strict_map_key=True)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise ValueError(f"the snapshot is no msgpack: {type(error).__name__}: {error}") from None
     if not isinstance(items, list) or len(items) < 2 or items[0] != MAGIC:
         raise ValueError("these bytes are no snapshot of raftchaos")
-    if items[1] == 1:
-        items = [MAGIC, VERSION, *items[2:], Access().to_list()]
+    if isinstance(items[1], int) and items[1] > VERSION:
+        raise MachineUnusable(
+            f"found a snapshot of version {items[1]}, this release knows version {VERSION}",
+            hint="upgrade this peer to the release of the others",
+        )
     if items[1] != VERSION:
         raise ValueError(f"found a snapshot of version {items[1]!r}, this release knows version {VERSION}")
+    if len(items) == len(_KEYS) + 1:  # of before there was access
+        items.append(Access().to_list())
     if len(items) != len(_KEYS) + 2:
         raise ValueError(f"found a snapshot of {len(items)} parts, expected {len(_KEYS) + 2}")
     try:
@@ -158,7 +163,7 @@ def _access(parts: list[Any]) -> Access:
         authorities=_unique([_whole(TrustedAuthority(*item)) for item in _typed(authorities, list)], "fingerprint"),
         signer=_typed(signer, str),
         identities=_unique(
-            [_whole(NodeIdentity(name, tuple(trusts), issuer)) for name, trusts, issuer in _typed(identities, list)],
+            [_whole(NodeIdentity(name, tuple(trusts), *rest)) for name, trusts, *rest in _typed(identities, list)],
             "name",
         ),
         revoked={_typed(key, str): _count(ends) for key, ends in _typed(revoked, list)},

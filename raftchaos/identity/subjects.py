@@ -21,14 +21,14 @@ class Subject:
     """`peer`, or the role of a caller."""
     names: tuple[str, ...]
     """What it is called; several only in a certificate of one's own CA."""
-    directory: str = ""
-    """Id of a peer's data directory; empty in a certificate of one's own CA."""
+    id: str = ""
+    """Of a peer's data directory, or of the token by which a caller's certificate is listed; empty in a certificate of
+    one's own CA."""
 
     @property
     def uri(self) -> str:
         """As it stands in the certificate. For subjects with one name."""
-        whole = f"{SCHEME}{self.cluster}/{self.kind}/{self.names[0]}"
-        return f"{whole}/{self.directory}" if self.directory else whole
+        return f"{SCHEME}{self.cluster}/{self.kind}/{self.names[0]}/{self.id}"
 
 
 def parse(uri: str) -> Subject | None:
@@ -36,12 +36,9 @@ def parse(uri: str) -> Subject | None:
     if not uri.startswith(SCHEME):
         return None
     parts = uri.removeprefix(SCHEME).split("/")
-    if len(parts) not in (3, 4) or not all(parts) or parts[1] not in KINDS:
+    if len(parts) != 4 or not all(parts) or parts[1] not in KINDS:
         return None
-    directory = parts[3] if len(parts) == 4 else ""
-    if bool(directory) is not (parts[1] == PEER):
-        return None
-    return Subject(parts[0], parts[1], (parts[2],), directory)
+    return Subject(parts[0], parts[1], (parts[2],), parts[3])
 
 
 def subject_of(certificate: Mapping[str, Any] | None) -> Subject | None:
@@ -68,6 +65,6 @@ def misnamed(subject: Subject | None, *, cluster: str, name: str, directory: str
         return f"its certificate is that of {', '.join(subject.names[:3])}, it says that it is {name}"
     if subject.cluster and subject.cluster != cluster:
         return "its certificate is of another cluster"
-    if subject.directory and subject.directory != directory:
+    if subject.id and subject.id != directory:
         return f"its certificate is of another data directory of {name}"
     return ""

@@ -43,9 +43,9 @@ class Access:
     async def create_certificate(self, name: str, role: str, seconds: float, request: str) -> tuple[str, str]:
         """See AccessServices."""
         identity, authority, kept = self._secure(), self.signer(), new_api_token()
-        subject = Subject(identity.cluster, role, (name,))
-        chain = authority.sign(request.encode(), subject, hosts=[], now=identity.now(), seconds=seconds).decode()
         # What names the certificate in lists is a token whose secret nobody has been told.
+        subject = Subject(identity.cluster, role, (name,), kept.id)
+        chain = authority.sign(request.encode(), subject, hosts=[], now=identity.now(), seconds=seconds).decode()
         await self.write(CreateToken(kept.id, name, role, kept.digest, seconds))
         return chain, identity.contexts.authorities.decode()
 

@@ -43,8 +43,9 @@ def _ask(machine: Machine, identity: Identity, peer: PeerProcess) -> list[Any]:
     return answers
 
 
-async def ask_once(settings: Settings, identity: Identity) -> dict[str, Any]:
-    """Stands in the place of `membership._ask_to_join`, and asks any peer. Raises what that one answers."""
+async def ask_once(settings: Settings, identity: Identity, keys: None = None) -> dict[str, Any]:
+    """Stands in the place of `membership._ask_to_join`, and asks any peer. Raises what that one answers. The peers of
+    the simulation have no keys."""
     machine = settings.machine
     peers = [peer for peer in machine.cluster.peers() if peer.machine is not machine]
     if not peers:

@@ -287,7 +287,7 @@ class PeerProcess:
 
     async def _take_part(self) -> None:
         try:
-            await wait_for_membership(self._settings(), self.directory, self.replica)
+            await wait_for_membership(self._settings(), self.directory, self.replica, None)
         except RaftchaosError as error:
             if self.identity.voted:
                 raise

@@ -89,8 +89,10 @@ async def test_the_same_halt_again_is_one_halt(cluster: Cluster) -> None:
 async def test_more_than_can_be_remembered_keep_the_peer_halted(cluster: Cluster) -> None:
     node = await cluster.add("a")
     for number in range(limits.HALTS_LOCAL + 2):
-        node.replica.send("a", {"type": "halt", "id": f"h{number}", "reason": "", "origin": "a"})
+        halt = {"type": "halt", "id": f"h{number}", "reason": "", "origin": "a", "by": ["ci", "operator", "", "socket"]}
+        node.replica.send("a", halt)
     await until(lambda: node.mailbox.received["halt"] >= limits.HALTS_LOCAL + 2)
+    assert len(node.halts._callers) == limits.HALTS_LOCAL
     assert node.halts.halted
     await until(lambda: len(read_record(node.folder / "halt.msgpack") or []) == limits.HALTS_LOCAL)
 

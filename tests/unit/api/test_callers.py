@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import getpass
 import json
@@ -186,13 +187,35 @@ async def test_the_client_shows_its_token_to_its_cluster_only(secured: Secured, 
 
 
 async def test_a_certificate_says_who_calls(secured: Secured) -> None:
-    chain = peer_files(secured.folder / "ci", secured.authority, "ci", kind="operator")[1]
-    assert (await secured.ask("GET", f"{API}/status", chain=chain))[0] == 401  # it is not on the list, or was revoked
-    secured.token("operator", name="ci")
+    kept = secured.token("operator", name="ci").split("_")[1]
+    chain = peer_files(secured.folder / "ci", secured.authority, "ci", kind="operator", token=kept)[1]
     assert (await secured.ask("POST", f"{API}/halt", json={"reason": "x"}, chain=chain))[0] == 200
     assert (await secured.ask("GET", f"{API}/tokens", chain=chain))[0] == 403
     peer = peer_files(secured.folder / "peer", secured.authority, "node-2", directory=DIRECTORY)[1]
     assert (await secured.ask("GET", f"{API}/tokens", chain=peer))[0] == 200
+
+
+async def test_a_revoked_certificate_stays_so_when_there_is_a_token_of_its_name_again(secured: Secured) -> None:
+    kept = secured.token("operator", name="ci").split("_")[1]
+    chain = peer_files(secured.folder / "ci", secured.authority, "ci", kind="operator", token=kept)[1]
+    secured.peer.write(commands.RevokeToken("ci"))
+    assert (await secured.ask("GET", f"{API}/status", chain=chain))[0] == 401
+    secured.token("operator", name="ci")
+    assert (await secured.ask("GET", f"{API}/status", chain=chain))[0] == 401
+
+
+async def test_an_event_stream_ends_with_its_token(secured: Secured) -> None:
+    headers = bearer(secured.token("viewer"))
+    connector = aiohttp.TCPConnector(ssl=client_context(secured.authorities))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(f"https://{secured.address}{API}/events", headers=headers) as response,
+    ):
+        assert response.status == 200
+        secured.peer.write(commands.RevokeToken("viewer"))
+        async with asyncio.timeout(10):
+            told = await response.read()
+    assert b"tokenRevoked" not in told, "nothing is told after it"
 
 
 async def test_a_removed_peers_certificate_and_one_of_another_directory_are_refused(secured: Secured) -> None:
@@ -240,7 +263,7 @@ async def test_its_own_names_and_any_address_are_fine(secured: Secured, host: st
 
 async def test_a_page_of_another_site_is_refused(secured: Secured) -> None:
     headers = bearer(secured.token("admin"))
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:1", "http://[x"):
         assert (await secured.ask("GET", f"{API}/status", headers={**headers, "Origin": origin}))[0] == 403
     same = {**headers, "Origin": f"https://{secured.address}"}
     assert (await secured.ask("GET", f"{API}/status", headers=same))[0] == 200

@@ -10,11 +10,11 @@ import pytest
 from raftchaos import limits
 from raftchaos.core import commands as c
 from raftchaos.core import snapshot
-from raftchaos.core.callers import SOCKET, Caller, by_token
+from raftchaos.core.callers import CERTIFICATE, SOCKET, TOKEN, Caller
 from raftchaos.core.interfaces import Entry
 from raftchaos.core.invariants import check
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.errors import UsageError
+from raftchaos.errors import MachineUnusable, UsageError
 from raftchaos.model.events import Event, EventType
 from tests.unit.core.core_world import World, orchestration
 
@@ -33,6 +33,10 @@ def do(world: World, command: c.Command, caller: Caller | None = None) -> dict[s
     return result
 
 
+def by(way: str, key: str = ONE) -> Caller:
+    return Caller("ci", "operator", "10.0.0.1", f"{way}:{key}")
+
+
 def token(key: str = ONE, name: str = "ci", role: str = "operator", seconds: float = 60.0) -> c.CreateToken:
     return c.CreateToken(key, name, role, bytes(32), seconds)
 
@@ -44,26 +48,23 @@ def test_a_command_carries_its_caller() -> None:
     data = c.encode(c.DrainNode("n1", True), ROOT)
     assert c.read(data) == (c.DrainNode("n1", True), ROOT)
     assert c.read(c.encode(c.DrainNode("n1", True))) == (c.DrainNode("n1", True), None)
-    assert by_token("ci", "viewer", "10.0.0.1", ONE).token == ONE
+    assert [by(way).token for way in (TOKEN, CERTIFICATE)] == [ONE, ONE]
     assert not ROOT.token
+    assert not Caller("n1", "admin", "10.0.0.1", CERTIFICATE).token
 
 
-def test_what_an_older_release_can_read_is_written_as_it_reads_it() -> None:
-    assert msgpack.unpackb(c.encode(c.DrainNode("n1", True))) == [1, "drainNode", {"name": "n1", "drained": True}]
-    assert msgpack.unpackb(c.encode(c.RevokeToken("x")))[0] == 2
-    with pytest.raises(c.UnknownCommand):
-        c.read(msgpack.packb([1, "revokeToken", {"id": "x"}]))
-    with pytest.raises(c.UnknownCommand):
-        c.read(msgpack.packb([3, "drainNode", {"name": "n1", "drained": True}]))
-
-
-@pytest.mark.parametrize(
-    "caller",
-    [7, [], ["a", "admin", ""], ["a", "root", "", "socket"], ["a", "admin", "", 1], ["x" * 400, "admin", "", ""]],
-)
+@pytest.mark.parametrize("caller", [7, [], ["a", "admin", ""], ["a", "admin", "", 1], ["x" * 400, "admin", "", ""]])
 def test_what_is_no_caller_is_refused(caller: Any) -> None:
     with pytest.raises(UsageError):
-        c.read(msgpack.packb([2, "drainNode", {"name": "n1", "drained": True}, caller]))
+        c.read(msgpack.packb([c.VERSION, "drainNode", {"name": "n1", "drained": True}, caller]))
+
+
+def test_a_role_of_a_later_release_ends_this_peer_before_it_differs() -> None:
+    machine = ReplicatedState()
+    data = msgpack.packb([c.VERSION, "resume", {"halts": []}, ["a", "auditor", "", "socket"]])
+    assert not machine.apply(Entry(1, 1, "a:1:1", 0, data))["ok"]
+    assert machine.applied_index == 0
+    assert "'auditor'" in machine.incompatible
 
 
 def test_events_say_who_asked() -> None:
@@ -110,17 +111,24 @@ def test_a_bad_token_is_refused(wrong: c.Command) -> None:
     assert do(World(1), wrong)["code"] == "usage"
 
 
-def test_a_revoked_token_writes_nothing_whoever_was_asked() -> None:
+@pytest.mark.parametrize("way", [TOKEN, CERTIFICATE])
+def test_a_revoked_token_writes_nothing_whoever_was_asked(way: str) -> None:
     world = World(2)
     assert do(world, token())["ok"]
-    caller = by_token("ci", "operator", "10.0.0.1", ONE)
-    assert do(world, c.SubmitTask("t", orchestration().to_dict()), caller)["ok"]
+    assert do(world, c.SubmitTask("t", orchestration().to_dict()), by(way))["ok"]
     assert do(world, c.RevokeToken("ci"), ROOT)["ok"]
-    assert do(world, c.CancelTask("t"), caller)["code"] == "unauthenticated"
+    assert do(world, c.CancelTask("t"), by(way))["code"] == "unauthenticated"
     assert do(world, token(TWO, seconds=1))["ok"]
     world.now_ms += 1_000
-    assert do(world, c.CancelTask("t"), by_token("ci", "operator", "", TWO))["code"] == "unauthenticated"
+    assert do(world, c.CancelTask("t"), by(way, TWO))["code"] == "unauthenticated"
     assert "t" in world.state.tasks
+
+
+def test_a_halt_is_logged_also_when_the_token_of_who_asked_has_ended_meanwhile() -> None:
+    world = World(1)
+    assert do(world, c.Halt("h", "enough", "n1"), by(TOKEN))["ok"]
+    assert "h" in world.state.halts
+    assert do(world, c.Resume(["h"]), by(TOKEN))["code"] == "unauthenticated"
 
 
 def test_tokens_that_have_ended_make_room() -> None:
@@ -246,13 +254,20 @@ def test_a_snapshot_holds_all_of_it() -> None:
     assert other.state_hash() == world.machine.state_hash()
 
 
-def test_a_snapshot_of_the_release_before_is_read() -> None:
+def test_a_snapshot_of_before_there_was_access_is_read() -> None:
     world = World(2)
     parts = msgpack.unpackb(world.machine.snapshot())
-    parts[1] = 1
     other = ReplicatedState()
     other.restore(msgpack.packb(parts[:-1]))
     assert other.state == world.state
+
+
+def test_a_snapshot_of_a_later_release_ends_this_peer() -> None:
+    parts = msgpack.unpackb(World(1).machine.snapshot())
+    parts[1] += 1
+    with pytest.raises(MachineUnusable, match="version") as caught:
+        ReplicatedState().restore(msgpack.packb(parts))
+    assert "upgrade this peer" in caught.value.hint
 
 
 def test_a_signer_that_nobody_trusts_is_not_believed() -> None:

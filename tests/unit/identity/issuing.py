@@ -19,14 +19,14 @@ def issue(
     *,
     kind: str = PEER,
     directory: str = "",
+    token: str = "",
     cluster: str = CLUSTER,
     now: float | None = None,
     seconds: float = 3600.0,
 ) -> tuple[ec.EllipticCurvePrivateKey, bytes]:
-    """A key and a chain; the data directory of a peer is `d-NAME` unless it is given."""
+    """A key and a chain; the data directory of a peer is `d-NAME` unless it is given. `token` lists a caller's."""
     key = new_key()
-    where = directory or f"d-{name}" if kind == PEER else ""
-    subject = Subject(cluster, kind, (name,), where)
+    subject = Subject(cluster, kind, (name,), (directory or f"d-{name}") if kind == PEER else token or "0" * 16)
     at = time.time() if now is None else now
     return key, authority.sign(request_for(key, name), subject, hosts=[], now=at, seconds=seconds)
 

@@ -26,10 +26,10 @@ NOW = 1_800_000_000.0
 
 def test_a_uri_says_who_holds_a_certificate() -> None:
     peer = Subject(CLUSTER, PEER, ("node-1",), "d1")
-    caller = Subject(CLUSTER, "operator", ("ci",))
+    caller = Subject(CLUSTER, "operator", ("ci",), "1" * 16)
     assert parse(peer.uri) == peer
     assert parse(caller.uri) == caller
-    for wrong in ("https://x/peer/a/b", "raftchaos://c/peer/a", "raftchaos://c/root/a", "raftchaos://c/viewer/a/b", ""):
+    for wrong in ("https://x/peer/a/b", "raftchaos://c/peer/a", "raftchaos://c/root/a/b", "raftchaos://c/viewer/a", ""):
         assert parse(wrong) is None
 
 
@@ -47,7 +47,7 @@ def test_host_names_count_only_where_there_is_no_uri() -> None:
     ("subject", "word"),
     [
         (None, "not that of a peer"),
-        (Subject(CLUSTER, "admin", ("node-1",)), "not that of a peer"),
+        (Subject(CLUSTER, "admin", ("node-1",), "d1"), "not that of a peer"),
         (Subject(CLUSTER, PEER, ("node-2",), "d1"), "it says that it is node-1"),
         (Subject("other", PEER, ("node-1",), "d1"), "another cluster"),
         (Subject(CLUSTER, PEER, ("node-1",), "d2"), "another data directory"),
