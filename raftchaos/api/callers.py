@@ -77,7 +77,11 @@ def is_good(caller: Caller, state: ClusterState, clock: Clock) -> bool:
 class Guard:
     """Stands before every handler."""
 
-    def __init__(self, services: PeerServices, clock: Clock, failures: Failures, door: Door) -> None:
+    def __init__(
+        self, services: PeerServices, clock: Clock, failures: Failures, door: Door, known: set[object]
+    ) -> None:
+        """`known` is given the protocols of the connections on which somebody has said who he is."""
+        self._known_connections = known
         self._services, self._clock, self._failures, self._door = services, clock, failures, door
         self._networks = [ipaddress.ip_network(text, strict=False) for text in door.metrics_allow]
 
@@ -87,11 +91,17 @@ class Guard:
         async def answer(request: web.Request) -> web.StreamResponse:
             self._check_headers(request)
             caller = self._recognise(request)
+            if caller is not None:
+                self._known_connections.add(request.protocol)
             if not (role is Role.OPEN or (scraped and self._may_scrape(request))):
                 self._check_role(request, caller, role)
             token = CALLER.set(caller)
             try:
                 return await handler(request)
+            except Unauthenticated as error:  # a proof that is good for nothing counts as a bad token does
+                if not self._door.local:
+                    self._fail((request.remote or "")[: limits.CALLER_TEXT], error)
+                raise
             finally:
                 CALLER.reset(token)
 
@@ -138,7 +148,7 @@ class Guard:
         else:
             return None
         if found is None:
-            self._fail(address)
+            self._fail(address, Unauthenticated("found a token or a certificate that is good for nothing here"))
         return found
 
     def _of_socket(self, request: web.Request) -> Caller:
@@ -181,14 +191,15 @@ class Guard:
 
     def _check_role(self, request: web.Request, caller: Caller | None, role: Role) -> None:
         if caller is None:
-            self._fail((request.remote or "")[: limits.CALLER_TEXT], "found nothing that says who calls")
+            nobody = Unauthenticated("found nothing that says who calls")
+            self._fail((request.remote or "")[: limits.CALLER_TEXT], nobody)
         elif not caller.allows(role):
             raise Forbidden(f"{caller.name} is {caller.role}, this needs {role}")
 
-    def _fail(self, address: str, why: str = "found a token or a certificate that is good for nothing here") -> None:
+    def _fail(self, address: str, why: Unauthenticated) -> None:
         if self._failures.note(address):
             raise TooManyFailures(f"found more than {_FAILURES} requests from {address} that do not say who calls")
-        raise Unauthenticated(why)
+        raise why
 
     def _may_scrape(self, request: web.Request) -> bool:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 from typing import Any
 
@@ -27,6 +28,7 @@ SOURCE = "request"
 """How the messages about a document call where it came from."""
 ADDRESS = 300  # characters: a host name and a port
 HALTS = 1_000
+_DIRECTORY = re.compile(r"[0-9a-f]{32}")
 HOSTS = 8  # names and addresses of one peer
 
 
@@ -125,7 +127,7 @@ async def join(context: Context, request: web.Request) -> web.StreamResponse:
         CALLER.set(Caller(name_field(body, "name"), Role.VIEWER, request.remote or "", f"join-token {token}"))
     wanted = JoinRequest(
         name=name_field(body, "name"),
-        directory=text_field(body, "directory", longest=limits.NAME, empty=False),
+        directory=_directory(body),
         raft_address=_address(body, "raftAddress"),
         api_address=_address(body, "apiAddress"),
         version=text_field(body, "version", longest=limits.NAME),
@@ -161,6 +163,13 @@ def _proved(context: Context, body: dict[str, Any]) -> str:
             hint="make a new one with `raftchaos token create --join` on a peer's machine",
         )
     return known.id
+
+
+def _directory(body: dict[str, Any]) -> str:
+    found = text_field(body, "directory", longest=limits.NAME)
+    if not _DIRECTORY.fullmatch(found):
+        raise UsageError("expected in the field 'directory' the id of a data directory: 32 hexadecimal digits")
+    return found
 
 
 def _hosts(body: dict[str, Any]) -> tuple[str, ...]:

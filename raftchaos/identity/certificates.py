@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +28,8 @@ AUTHORITY_LIFE: Final = 10 * 365 * 24 * 3600.0
 BACKDATED: Final = 300.0  # clocks differ
 RENEW_AFTER: Final = 0.5  # of a certificate's life
 HOSTS: Final = 16
+_HOST: Final = 253  # characters (RFC 1035)
+_LABELS: Final = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.(?!$)|$))+", re.ASCII | re.IGNORECASE)
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -191,11 +194,8 @@ class Authority:
     @classmethod
     def load(cls, certificate: x509.Certificate, key: bytes, what: str) -> Authority:
         """A CA from its certificate and its key (PEM). Raises DataCorrupt if they do not belong together."""
-        try:
-            loaded = serialization.load_pem_private_key(key, None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise DataCorrupt(f"{what} holds no private key that can be read ({error})") from None
-        if not isinstance(loaded, ec.EllipticCurvePrivateKey) or loaded.public_key() != certificate.public_key():
+        loaded = load_key(key, what)
+        if loaded.public_key() != certificate.public_key():
             raise DataCorrupt(f"{what} is not the key of the CA {fingerprint_of(certificate)[:16]}")
         return cls(certificate, loaded)
 
@@ -210,15 +210,13 @@ class Authority:
         `hosts` are names and addresses for other programs. Raises UsageError for a request that is none.
         """
         public = key_of_request(request)
-        if not 0 <= len(hosts) <= HOSTS:
-            raise UsageError(f"found {len(hosts)} names of a host, expected at most {HOSTS}")
         if subject.cluster != self.cluster:
             raise Refused(f"the CA is that of the cluster {self.cluster}")
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(subject.uri)]
         if subject.kind == PEER:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-            names += [_general(host) for host in dict.fromkeys([*subject.names, *hosts])]
+            names += host_names([*subject.names, *hosts])
         common = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.names[0])])
         builder = (
             _builder(common, self.certificate.subject, public, now, seconds)
@@ -251,15 +249,20 @@ def _builder(
     )
 
 
+def host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    """As they stand in a certificate. Raises UsageError for what is neither a host name nor an address, or too many."""
+    if len(hosts) > HOSTS:
+        raise UsageError(f"found {len(hosts)} names of a host, expected at most {HOSTS}")
+    return [_general(host) for host in dict.fromkeys(hosts)]
+
+
 def _general(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        pass
-    try:
-        return x509.DNSName(host)
-    except ValueError:
-        raise UsageError(f"found {host[:80]!r}, expected a host name or an address") from None
+        if len(host) <= _HOST and _LABELS.fullmatch(host):
+            return x509.DNSName(host)
+    raise UsageError(f"found {host[:80]!r}, expected a host name or an address")
 
 
 def _time(seconds: float) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raftchaos.core.commands import Command, CreateJoinToken, CreateToken, RevokeToken, SpendJoinToken, TrustAuthority
 from raftchaos.core.interfaces import Outcome
 from raftchaos.core.services import IssuedToken, JoinRequest
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import Refused
-from raftchaos.identity.certificates import Authority, pem_of
+from raftchaos.identity.certificates import Authority, digest_of_key, host_names, key_of_request, pem_of
 from raftchaos.identity.subjects import Subject
 from raftchaos.identity.tokens import new_api_token, new_join_token
 from raftchaos.peer.identity import PeerIdentity
@@ -74,15 +74,20 @@ class Access:
         """The joiner has proved that it has the token: is it good for it? Raises Unauthenticated."""
         await self.write(SpendJoinToken(request.token, request.name, request.directory))
 
-    def check(self, request: JoinRequest) -> None:
-        """Raises Refused for a peer that was removed, and if this peer cannot sign for it."""
+    def check(self, request: JoinRequest) -> JoinRequest:
+        """The request with the hash of its key, before anything is written for it. Raises Refused for a peer that was
+        removed and if this peer cannot sign for it, UsageError for what cannot stand in a certificate."""
         if request.directory in self.state().access.revoked:
             raise Refused(
                 f"the data directory of {request.name} belonged to a node that was removed",
                 hint="give it an empty one with --data-dir",
             )
-        if request.certificate_request:
-            self.signer()
+        if self.identity is None or not request.certificate_request:
+            return request
+        self.signer()
+        host_names(request.hosts)
+        key = key_of_request(request.certificate_request.encode())
+        return replace(request, key=digest_of_key(key))
 
     def signer(self) -> Authority:
         """The CA that signs, with its key. Raises Refused, with the peers that have it."""

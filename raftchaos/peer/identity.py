@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from raftchaos.clock import Clock
 from raftchaos.config import PeerSettings, is_wildcard, parse_address
-from raftchaos.errors import DataCorrupt, MachineUnusable, Refused
+from raftchaos.errors import DataCorrupt, MachineUnusable
 from raftchaos.identity.certificates import (
     Authority,
     Validity,
+    check_chain,
     fingerprint_of,
-    new_key,
     pem_of,
     request_for,
     split,
@@ -32,6 +31,10 @@ from raftchaos.peer.joining import join_token
 LOGGER = logging.getLogger(__name__)
 
 
+class CertificateEnded(MachineUnusable):
+    """The peer's certificate is not valid now: nothing else is wrong with its keys."""
+
+
 class PeerIdentity:
     """What a secure peer has. `contexts` is there once it has a certificate."""
 
@@ -41,12 +44,15 @@ class PeerIdentity:
     fingerprint: str
     """Of the CA of its certificate, which a joiner is to look for."""
 
-    def __init__(self, settings: PeerSettings, directory: Path, directory_id: str, clock: Clock) -> None:
-        """Raises MachineUnusable for keys that others may read."""
+    def __init__(
+        self, settings: PeerSettings, directory: Path, directory_id: str, clock: Clock, offered: str = ""
+    ) -> None:
+        """`offered` is the text of a join token, if there is one. Raises MachineUnusable for keys that others may
+        read."""
         self._settings, self._clock = settings, clock
         self.name, self.directory_id = settings.name, directory_id
         self.cluster = ""
-        self._token: JoinToken | None = None
+        self._offered = offered
         self.own_ca = settings.tls_cert is not None
         self.folder = KeyFolder(directory)
         if settings.tls_key is not None:
@@ -67,10 +73,9 @@ class PeerIdentity:
         return self._clock.wall()
 
     def join_token(self) -> JoinToken | None:
-        """The token that this start was given, if any; it is read once. Raises UsageError."""
-        if self._token is None:
-            self._token = join_token(self._settings.token_file)
-        return self._token
+        """The token that this start was given, if any. Raises UsageError, and MachineUnusable for a file that others
+        may read."""
+        return join_token(self._settings.token_file, self._offered)
 
     # ---- starting
 
@@ -82,35 +87,37 @@ class PeerIdentity:
             self.folder.write_authority(authority)
             self.folder.write_authorities([authority.certificate])
             self._sign_own(authority)
-        self._open()
+        self.reload()
 
-    def request(self) -> tuple[ec.EllipticCurvePrivateKey, str]:
-        """A new key, and a certificate request (PEM) for it."""
-        key = new_key()
-        return key, request_for(key, self.name).decode()
+    def request(self) -> str:
+        """A certificate request (PEM). It is always for the same key: by that the cluster knows this peer again."""
+        return request_for(self.folder.key(), self.name).decode()
 
-    def joined(self, cluster: str, key: ec.EllipticCurvePrivateKey, chain: str, authorities: str) -> None:
-        """Take into use what the cluster has answered."""
+    def joined(self, cluster: str, chain: str, authorities: str) -> None:
+        """Take into use what the cluster has answered. Raises Refused for a certificate that is not for this peer."""
         self.cluster = cluster
         if not self.own_ca:
-            self.folder.write_authorities(split(authorities.encode(), "the answer to the join"))
-            self.folder.write_peer(key, chain.encode())
-        self._open()
+            trusted = split(authorities.encode(), "the answer to the join")
+            self.check(chain, trusted)
+            self.folder.write_authorities(trusted)
+            self.folder.write_peer(chain.encode())
+        self.reload()
 
     def resume(self, cluster: str) -> None:
         """Go on after a restart. A peer that has the CA key signs itself a new certificate if that is due.
 
-        Raises MachineUnusable if there is no certificate that is valid.
+        Raises CertificateEnded if its certificate is not valid now, MachineUnusable if it has none.
         """
         self.cluster = cluster
         if not self.own_ca:
             self._check_member()
-        self._open()
+        self.reload()
         self.check_clock()
 
     def _check_member(self) -> None:
         certificate, trusted = self.folder.certificate(), self.folder.authorities()
-        authority = self.signer()
+        # Others may not trust the newest CA yet; that of the last certificate they do.
+        authority = self.signer(self.folder.issuer()) or self.signer()
         if not trusted or (certificate is None and authority is None):
             raise MachineUnusable(
                 f"the peer of {self.folder.path.parent} has no certificate: it ran with --insecure",
@@ -122,19 +129,14 @@ class PeerIdentity:
             self._sign_own(authority)
 
     def check_clock(self) -> None:
-        """Raises MachineUnusable, with both times, if this peer's certificate is not valid now."""
+        """Raises CertificateEnded, with both times, if this peer's certificate is not valid now."""
         wrong = self.valid.problem(self.now(), self.name)
         if wrong:
-            raise MachineUnusable(
+            raise CertificateEnded(
                 wrong,
                 hint="correct the clock; if it is right, start the peer with --join HOST:PORT and a join token, "
                 "its data stays",
             )
-
-    def _open(self) -> None:
-        chain = self._settings.tls_cert or self.folder.peer
-        self.contexts = Contexts(self._trusted(), chain, self._settings.tls_key, wall=self._clock.wall)
-        self._look()
 
     def _look(self) -> None:
         """What is asked every second is remembered."""
@@ -152,6 +154,10 @@ class PeerIdentity:
         if self._times() != self._changed_at:
             self.reload()
             LOGGER.info("has taken new certificates into use")
+
+    def own_authorities(self) -> bytes:
+        """The CAs (PEM) of certificates of one's own CA; empty otherwise."""
+        return self._trusted() if self.own_ca else b""
 
     def _trusted(self) -> bytes:
         if self._settings.tls_ca is not None:
@@ -195,13 +201,17 @@ class PeerIdentity:
         self._sign_own(authority)
         self.reload()
 
-    def take(self, key: ec.EllipticCurvePrivateKey, chain: str) -> None:
-        """Take a certificate into use that another peer has signed. Raises Refused if it is not of a trusted CA."""
-        found = split(chain.encode(), "the new certificate")
-        if len(found) < 2 or fingerprint_of(found[1]) not in self._trusts:
-            raise Refused("the new certificate is not of a CA that is trusted here")
-        self.folder.write_peer(key, chain.encode())
+    def take(self, chain: str) -> None:
+        """Take a certificate into use that another peer has signed. Raises Refused if it is not for this peer and its
+        key, or not of a trusted CA."""
+        self.check(chain, self.folder.authorities())
+        self.folder.write_peer(chain.encode())
         self.reload()
+
+    def check(self, chain: str, trusted: Sequence[x509.Certificate]) -> None:
+        """Raises Refused for a chain (PEM) that is not for this peer and its key, or not of one of these CAs."""
+        subject = Subject(self.cluster, PEER, (self.name,), self.directory_id)
+        check_chain(chain, subject, self.folder.key().public_key(), trusted)
 
     def trust(self, certificates: Mapping[str, str]) -> bool:
         """Trust exactly these CAs (PEM by fingerprint); True if that was new."""
@@ -212,8 +222,12 @@ class PeerIdentity:
         return True
 
     def reload(self) -> None:
-        """Take the files into use for new connections."""
-        self.contexts.replace(self._trusted())
+        """Take the files into use for new connections. Ports and connections have the contexts: they stay the same."""
+        if hasattr(self, "contexts"):
+            self.contexts.replace(self._trusted())
+        else:
+            chain = self._settings.tls_cert or self.folder.peer
+            self.contexts = Contexts(self._trusted(), chain, self._settings.tls_key, wall=self._clock.wall)
         self._look()
 
     def renewal_due(self) -> bool:
@@ -221,9 +235,8 @@ class PeerIdentity:
         return self.valid.renewal_due(self.now())
 
     def _sign_own(self, authority: Authority) -> None:
-        key, request = self.request()
-        chain = self.sign(authority, request, self.name, self.directory_id, self.hosts)
-        self.folder.write_peer(key, chain.encode())
+        chain = self.sign(authority, self.request(), self.name, self.directory_id, self.hosts)
+        self.folder.write_peer(chain.encode())
         LOGGER.info("signed a certificate for %s, valid for %g s", self.name, self._settings.certificate_seconds)
 
 

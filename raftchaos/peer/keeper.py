@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.core.commands import Command, DropAuthority, ReportIdentity, SignWith, TrustAuthority, encode
 from raftchaos.core.interfaces import ReplicatedLog
@@ -41,8 +39,10 @@ class IdentityKeeper:
         self._identity, self._log, self._state = identity, log, state
         self._request_ids, self._incarnation = request_ids, incarnation
         self._wake = asyncio.Event()
-        self._asked: ec.EllipticCurvePrivateKey | None = None
-        self._answered: str | None = None
+        self._asks = False
+        self._answered = ""
+        self._problem = ""
+        self._tidied = False
         identity.contexts.revoked = lambda directory: directory in self._state().access.revoked
         mailbox.register(ASK_KEY, {"fingerprint": str}, self._on_ask_key)
         mailbox.register(KEY, {"fingerprint": str, "key": str}, self._on_key)
@@ -56,8 +56,10 @@ class IdentityKeeper:
             self._wake.clear()
             try:
                 await self._look()
-            except (RaftchaosError, OSError) as error:
-                LOGGER.debug("the certificates of this peer are not as they should be yet: %s", error)
+            except Exception as error:  # noqa: BLE001 - certificates end in days: no reason to end a peer now
+                self._tell(str(error) or type(error).__name__, None if _usual(error) else error)
+            else:
+                self._tell("")
             await asyncio.sleep(TICK / 10)  # many commands are one look
             try:
                 async with asyncio.timeout(TICK):
@@ -65,9 +67,21 @@ class IdentityKeeper:
             except TimeoutError:
                 continue
 
+    def _tell(self, problem: str, unusual: BaseException | None = None) -> None:
+        """Says what is wrong, once."""
+        if problem and problem != self._problem:
+            told = "the certificates of this peer are not as they should be: %s"
+            LOGGER.warning(told, problem, exc_info=unusual)
+        self._problem = problem
+
     async def _look(self) -> None:
         if self._identity.own_ca:
             await asyncio.to_thread(self._identity.reload_changed)
+            return
+        if not self._log.status().ready:
+            # The state is older than what is on disk, so nothing on disk is changed by it.
+            if self._identity.renewal_due():
+                await self._renew(self._identity.fingerprint)
             return
         access = self._state().access
         if not self._ours():
@@ -76,6 +90,9 @@ class IdentityKeeper:
         trusted = {key: one.certificate for key, one in access.authorities.items()}
         if await asyncio.to_thread(self._identity.trust, trusted):
             LOGGER.info("trusts the CAs %s", ", ".join(key[:16] for key in trusted))
+        if not self._tidied:  # of a CA that came to nothing before the last start
+            self._identity.folder.keep_keys(self._identity.folder.authorities())
+            self._tidied = True
         self._fetch_keys(list(trusted))
         if self._identity.renewal_due() or self._identity.fingerprint != access.signer:
             await self._renew(access.signer)
@@ -102,10 +119,8 @@ class IdentityKeeper:
     # ---- keys of CAs: for voters only, over Raft connections only
 
     def _fetch_keys(self, trusted: list[str]) -> None:
-        status = self._log.status()
-        if self._identity.name not in status.quorum.voters:
-            if status.ready:
-                self._identity.folder.drop_keys()
+        if self._identity.name not in self._log.status().quorum.voters:
+            self._identity.folder.keep_keys()
             return
         for fingerprint in trusted:
             if self._identity.signer(fingerprint) is None:
@@ -146,14 +161,14 @@ class IdentityKeeper:
         authority = self._identity.signer(signer)
         if authority is not None:
             await asyncio.to_thread(self._identity.renew, authority)
-        elif self._asked is not None and self._answered is not None:
-            key, chain, self._asked, self._answered = self._asked, self._answered, None, None
-            await asyncio.to_thread(self._identity.take, key, chain)
+        elif self._answered:
+            chain, self._answered = self._answered, ""
+            await asyncio.to_thread(self._identity.take, chain)
             LOGGER.info("has a new certificate")
         else:
-            self._asked, request = self._identity.request()
-            message = {"type": ASK_CERTIFICATE, "request": request, "hosts": self._identity.hosts}
-            self._ask_others(message)
+            self._asks = True
+            request = self._identity.request()
+            self._ask_others({"type": ASK_CERTIFICATE, "request": request, "hosts": self._identity.hosts})
 
     def _on_ask_certificate(self, sender: str, message: dict[str, Any]) -> None:
         """A member asks for itself: who it is the connection says, not the request."""
@@ -169,14 +184,24 @@ class IdentityKeeper:
         self._log.send(sender, {"type": CERTIFICATE, "chain": chain})
 
     def _on_certificate(self, sender: str, message: dict[str, Any]) -> None:
-        if self._asked is not None and self._answered is None:
-            self._answered = message["chain"]
-            self._wake.set()
+        """Several may answer, and late: the first certificate that is for this peer counts."""
+        if not self._asks:
+            return
+        try:
+            self._identity.check(message["chain"], self._identity.folder.authorities())
+        except RaftchaosError as error:
+            LOGGER.warning("cannot take the certificate that %s sent: %s", sender, error)
+            return
+        self._asks, self._answered = False, message["chain"]
+        self._wake.set()
 
     async def _report(self) -> None:
         state, name = self._state(), self._identity.name
         node, known = state.nodes.get(name), state.access.identities.get(name)
-        trusts, issuer = sorted(state.access.authorities), self._identity.fingerprint
+        # A CA may sign once every voter has its key too: it must not be lost with the peer that made it.
+        votes = name in self._log.status().quorum.voters
+        trusts = sorted(one for one in state.access.authorities if not votes or self._identity.signer(one) is not None)
+        issuer = self._identity.fingerprint
         same = known is not None and (list(known.trusts), known.issuer) == (trusts, issuer)
         if node is not None and node.incarnation == self._incarnation and not same:
             await self._propose(ReportIdentity(name, self._incarnation, trusts, issuer))
@@ -199,3 +224,7 @@ class IdentityKeeper:
         outcome = await self._log.propose(self._request_ids.next(), encode(command))
         if not outcome.result.get("ok"):
             LOGGER.debug("%s was declined: %s", command.kind, outcome.result.get("error"))
+
+
+def _usual(error: Exception) -> bool:
+    return isinstance(error, RaftchaosError | OSError)

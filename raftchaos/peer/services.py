@@ -168,7 +168,7 @@ class Services:
 
     async def join(self, request: JoinRequest, *, timeout: float = limits.MEMBERSHIP_TIMEOUT) -> JoinAnswer:
         """See PeerServices."""
-        self.access.check(request)
+        request = self.access.check(request)
         if request.token:
             await self.access.spend(request)
         await self.membership.join(request, timeout=timeout)

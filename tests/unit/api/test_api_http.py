@@ -158,6 +158,7 @@ async def test_queries_that_mean_nothing_are_refused(http: aiohttp.ClientSession
         ("/halt", {"reason": "x" * 10_000}),
         ("/halt", {"reason": 5}),
         ("/join", {"name": "n", "directory": "d", "raftAddress": "x", "apiAddress": "h:1"}),
+        ("/join", {"name": "n", "directory": "é" * 32, "raftAddress": "h:2", "apiAddress": "h:1"}),
         ("/join", {"name": "n"}),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import getpass
 import json
 import logging
@@ -218,6 +219,45 @@ async def test_an_event_stream_ends_with_its_token(secured: Secured) -> None:
     assert b"tokenRevoked" not in told, "nothing is told after it"
 
 
+async def test_of_too_many_connections_one_that_has_not_said_who_calls_is_closed(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_CONNECTIONS", 3)
+    connector = aiohttp.TCPConnector(ssl=client_context(secured.authorities))
+    url = f"https://{secured.address}{API}/events"
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(url, headers=bearer(secured.token("viewer"))) as response,
+    ):
+        host, _, port = secured.address.rpartition(":")
+        strangers = [
+            await asyncio.open_connection(host, int(port), ssl=client_context(secured.authorities)) for _ in range(4)
+        ]
+        async with asyncio.timeout(10):
+            for reader, _ in strangers[:2]:
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+            secured.peer.write(commands.DrainNode("node-2", True))
+            while b"node-2" not in await response.content.readline():
+                pass
+        for reader, writer in strangers[2:]:
+            writer.write(f"GET /readyz HTTP/1.1\r\nHost: {secured.address}\r\n\r\n".encode())
+            assert (await reader.readline()).startswith(b"HTTP/1.1")
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HTTP_BODY_TIME", 0.1)
+    host, _, port = secured.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=client_context(secured.authorities))
+    head = f"Host: {secured.address}\r\nAuthorization: Bearer {secured.token('admin')}\r\nContent-Length: 9"
+    writer.write(f"POST {API}/halt HTTP/1.1\r\n{head}\r\n\r\n{{".encode())
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+    writer.close()
+
+
 async def test_a_removed_peers_certificate_and_one_of_another_directory_are_refused(secured: Secured) -> None:
     stolen = peer_files(secured.folder / "stolen", secured.authority, "node-2", directory="another")[1]
     assert (await secured.ask("GET", f"{API}/status", chain=stolen))[0] == 401
@@ -288,7 +328,7 @@ async def test_metrics_are_for_viewers_and_for_allowed_networks(secured: Secured
 async def test_a_join_proves_its_token_to_this_server(secured: Secured) -> None:
     token = new_join_token(secured.authority.fingerprint)
     secured.peer.write(commands.CreateJoinToken(token.id, token.public, 60, False))
-    body = {"name": "node-9", "directory": "d9", "raftAddress": "127.0.0.1:1", "apiAddress": "127.0.0.1:2"}
+    body = {"name": "node-9", "directory": "d" * 32, "raftAddress": "127.0.0.1:1", "apiAddress": "127.0.0.1:2"}
 
     async def join(proof: bytes, **changes: str) -> int:
         sent = {**body, **changes, "token": token.id, "proof": base64.b64encode(proof).decode()}
@@ -301,6 +341,9 @@ async def test_a_join_proves_its_token_to_this_server(secured: Secured) -> None:
     assert (await secured.ask("POST", f"{API}/join", json=body))[0] == 401
     viewer = bearer(secured.token("viewer"))
     assert (await secured.ask("POST", f"{API}/join", json=body, headers=viewer))[0] == 403
+    assert await join(token.prove(server, body)) == 200
+    found = [await join(b"a guess") for _ in range(30)]
+    assert (found[0], found[-1]) == (401, 429)
     assert await join(token.prove(server, body)) == 200
 
 

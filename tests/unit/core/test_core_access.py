@@ -152,6 +152,7 @@ def test_a_token_for_one_join_belongs_to_the_first_that_comes() -> None:
     again = do(world, c.SpendJoinToken(ONE, "n3", "d3"))
     assert again["code"] == "unauthenticated"
     assert "n2 has used it" in again["error"]
+    assert do(world, c.SpendJoinToken(ONE, "n3", "d2"))["code"] == "unauthenticated"
 
 
 def test_a_token_for_an_hour_lets_many_join_and_ends_by_the_logs_clock() -> None:
@@ -164,6 +165,32 @@ def test_a_token_for_an_hour_lets_many_join_and_ends_by_the_logs_clock() -> None
     assert do(world, c.CreateJoinToken(TWO, bytes(32), 60, False))["ok"]
     assert do(world, c.RevokeToken(TWO))["ok"]
     assert "revoked" in do(world, c.SpendJoinToken(TWO, "m9", "d9"))["error"]
+
+
+def admission(name: str = "n9", directory: str = "d9", key: str = OLD) -> c.AdmitNode:
+    return c.AdmitNode(name, directory, "127.0.0.1:1", "127.0.0.1:2", key)
+
+
+def test_a_node_is_known_again_by_the_key_with_which_it_was_admitted() -> None:
+    world = World(1)
+    assert do(world, c.TrustAuthority(OLD, "old"))["ok"]
+    assert do(world, admission())["ok"]
+    assert do(world, admission())["existing"]
+    assert do(world, c.RegisterNode("n9", 1, "d9", "127.0.0.1:1", "127.0.0.1:2"))["ok"]
+    assert do(world, c.ReportIdentity("n9", 1, [OLD], OLD))["ok"]
+    for other in (NEW, ""):
+        assert do(world, admission(key=other))["code"] == "conflict"
+    assert do(world, admission("n1", "dir-n1"))["code"] == "conflict"  # it founded the cluster: nobody joins as it
+    assert do(world, admission())["existing"]
+    assert do(world, admission("n8", key="short"))["code"] == "usage"
+
+
+def test_the_data_directory_of_a_removed_node_is_not_admitted_again() -> None:
+    world = World(1)
+    assert do(world, admission())["ok"]
+    assert do(world, c.RemoveNode("n9"))["ok"]
+    assert "was removed" in do(world, admission())["error"]
+    assert do(world, admission(directory="d10", key=NEW))["ok"]
 
 
 # ---- removed nodes
@@ -206,6 +233,18 @@ def test_a_ca_is_replaced_once_everybody_trusts_and_has_the_new_one() -> None:
         assert do(world, c.ReportIdentity(name, 1, [OLD, NEW], NEW))["ok"]
     assert do(world, c.DropAuthority(OLD))["ok"]
     assert (trusted(world), world.state.access.signer) == ([NEW], NEW)
+
+
+def test_the_first_ca_ends_no_token_that_was_made_before_it_and_forgets_no_key() -> None:
+    world = World(1)
+    assert do(world, c.CreateJoinToken(ONE, bytes(32), 60, False))["ok"]
+    assert do(world, admission())["ok"]
+    assert do(world, c.TrustAuthority(OLD, "old", only=True))["ok"]
+    assert set(world.state.access.joins) == {ONE}
+    assert world.state.access.identities["n9"].key == OLD
+    assert do(world, c.TrustAuthority(NEW, "new", only=True))["ok"]
+    assert not world.state.access.joins
+    assert not world.state.access.identities
 
 
 def test_a_rotation_that_signs_nothing_yet_is_begun_anew_one_that_does_is_not() -> None:

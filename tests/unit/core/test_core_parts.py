@@ -150,7 +150,9 @@ def _largest_access() -> Access:
         authorities={mark: TrustedAuthority(mark, "x" * limits.AUTHORITY) for mark in marks},
         signer=marks[0],
         identities={
-            f"{place}".rjust(limits.NAME, "n"): NodeIdentity(f"{place}".rjust(limits.NAME, "n"), marks, marks[0])
+            f"{place}".rjust(limits.NAME, "n"): NodeIdentity(
+                f"{place}".rjust(limits.NAME, "n"), marks, marks[0], marks[0]
+            )
             for place in range(limits.NODES)
         },
         revoked={f"{place:032}": big for place in range(limits.REVOKED)},

@@ -100,8 +100,10 @@ def test_what_is_no_request_is_refused() -> None:
     with pytest.raises(UsageError):
         authority.sign(b"nonsense", subject, hosts=[], now=NOW, seconds=60)
     request = request_for(new_key(), "a")
-    with pytest.raises(UsageError):
-        authority.sign(request, subject, hosts=["ü" * 300], now=NOW, seconds=60)
+    for host in ("ü" * 300, "*.example", " ", "a..b", "a.", ".a", "-a", "a" * 64, "a." * 127 + "a", "a\n"):
+        with pytest.raises(UsageError):
+            authority.sign(request, subject, hosts=[host], now=NOW, seconds=60)
+    authority.sign(request, subject, hosts=["my_host.example", "A1.b-c", "::1"], now=NOW, seconds=60)
     with pytest.raises(UsageError):
         authority.sign(request, subject, hosts=["a"] * 17, now=NOW, seconds=60)
     with pytest.raises(Refused):
@@ -117,8 +119,14 @@ def test_keys_are_kept_where_nobody_else_reads(tmp_path: Path) -> None:
     assert folder.certificate() is None
     assert folder.authorities() == []
     authority = Authority.create(CLUSTER, NOW)
-    key, chain = issue(authority, "node-1", now=NOW)
-    folder.write_peer(key, chain)
+    key = folder.key()
+    assert KeyFolder(tmp_path).key().private_numbers() == key.private_numbers()  # also before it has a certificate
+    assert {file.name for file in folder.path.iterdir()} == {"peer.key"}
+    subject = Subject(CLUSTER, PEER, ("node-1",), "d1")
+    chain = authority.sign(request_for(key, "node-1"), subject, hosts=[], now=NOW, seconds=60)
+    folder.write_peer(chain)
+    assert {file.name for file in folder.path.iterdir()} == {"peer.pem"}
+    assert folder.key().private_numbers() == key.private_numbers()
     folder.write_authority(authority)
     folder.write_authorities([authority.certificate])
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.path.iterdir()} == {0o600}
