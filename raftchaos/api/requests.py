@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any, NoReturn
@@ -21,9 +22,13 @@ async def json_body(request: web.Request, known: Iterable[str], *, required: Ite
     """The JSON object in the body; no body is an empty one.
 
     Raises UsageError for what is no JSON object, a field that nobody knows, or a required one that is missing, and
-    aiohttp's 413 for a body larger than `limits.HTTP_BODY`.
+    aiohttp's 413 for a body larger than `limits.HTTP_BODY`, and 408 for one that is not there in time.
     """
-    data = await request.read()
+    try:
+        async with asyncio.timeout(limits.HTTP_BODY_TIME):
+            data = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
     if data and request.content_type != "application/json":
         raise UsageError(
             f"found a body of type {request.content_type!r}, expected application/json",

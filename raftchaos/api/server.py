@@ -128,7 +128,8 @@ class ApiServer:
 
     async def _serving(self, door: Door) -> Callable[[], asyncio.Protocol]:
         """Makes the protocols of connections that are judged by this door."""
-        guard = Guard(self._context.services, self._context.clock, self._failures, door)
+        known: set[object] = set()
+        guard = Guard(self._context.services, self._context.clock, self._failures, door, known)
         app = web.Application(middlewares=[problems], client_max_size=limits.HTTP_BODY)
         for route in ROUTES:
             handler = partial(route.handler, self._context)
@@ -143,4 +144,15 @@ class ApiServer:
         await runner.setup()
         self._runners.append(runner)
         assert runner.server is not None
-        return runner.server
+        return partial(_bounded, runner.server, known)
+
+
+def _bounded(server: web.Server, known: set[object]) -> asyncio.Protocol:
+    """The protocol of one more connection. Of too many the oldest that has not said who calls is closed."""
+    found = [one for one in server.connections if one.transport is not None and not one.transport.is_closing()]
+    known.intersection_update(found)
+    if len(found) >= limits.HTTP_CONNECTIONS:
+        oldest = next((one for one in found if one not in known), found[0])
+        assert isinstance(oldest.transport, asyncio.Transport)
+        oldest.transport.abort()
+    return server()

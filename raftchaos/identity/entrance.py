@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from raftchaos import limits
@@ -88,20 +89,25 @@ class Entrance:
                 self._complain(self._shaking.pop(oldest), error)
                 oldest.cancel()
             self._accepted.add(sock)
-            self._shaking[loop.create_task(self._shake(sock, address))] = address
+            task = loop.create_task(self._shake(sock, address))
+            self._shaking[task] = address
+            task.add_done_callback(partial(self._shaken, sock))
+            await asyncio.sleep(0)  # in a burst `sock_accept` never waits, and nothing else would get its turn
 
     async def _shake(self, sock: socket.socket, address: object) -> None:
-        this = asyncio.current_task()
-        assert this is not None
-        self._accepted.discard(sock)
+        self._accepted.discard(sock)  # from here on its transport closes it
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._factory, sock, ssl=self._context, ssl_handshake_timeout=self._seconds
             )
         except (OSError, TimeoutError) as error:
             self._complain(address, error)
-        finally:
-            self._shaking.pop(this, None)
+
+    def _shaken(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._shaking.pop(task, None)
+        if sock in self._accepted:  # given up before it began
+            self._accepted.discard(sock)
+            sock.close()
 
 
 def _listen(family: int, address: tuple[object, ...], backlog: int) -> socket.socket:
