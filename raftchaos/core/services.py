@@ -216,6 +216,11 @@ class PeerServices(Protocol):
         ...
 
     @property
+    def certificate_end(self) -> float:
+        """When its certificate ends, in seconds since 1970; 0 if it has none."""
+        ...
+
+    @property
     def access(self) -> AccessServices:
         """Tokens and certificates."""
         ...

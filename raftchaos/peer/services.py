@@ -76,6 +76,11 @@ class Services:
     # ---- reads
 
     @property
+    def certificate_end(self) -> float:
+        """See PeerServices."""
+        return self.identity.valid.ends if self.identity is not None else 0.0
+
+    @property
     def state(self) -> ClusterState:
         """See PeerServices."""
         return self.machine.state

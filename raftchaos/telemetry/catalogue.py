@@ -79,6 +79,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("raftchaos_ready", "gauge", "0 or 1", "Whether this peer has caught up and sees a leader"),
     Metric("raftchaos_halted", "gauge", "0 or 1", "Whether a halt is in force, as this peer knows it"),
     Metric("raftchaos_insecure", "gauge", "0 or 1", "Whether this peer was started with --insecure"),
+    Metric(
+        "raftchaos_certificate_end_seconds",
+        "gauge",
+        "seconds",
+        "When this peer's certificate ends, since 1970; 0 without one",
+    ),
     Metric("raftchaos_raft_quorum", "gauge", "0 or 1", "Whether this peer reaches a majority of the voters"),
     Metric("raftchaos_raft_voters", "gauge", "peers", "Voting members of the cluster"),
     Metric("raftchaos_raft_voters_reachable", "gauge", "peers", "Voters that this peer reaches, itself included"),

@@ -30,6 +30,9 @@ class MetricsSource(Protocol):
     def insecure(self) -> bool: ...
 
     @property
+    def certificate_end(self) -> float: ...
+
+    @property
     def state(self) -> ClusterState: ...
 
     def status(self) -> ReplicaStatus: ...
@@ -184,6 +187,7 @@ class _Exposition(Collector):
         yield _single("raftchaos_ready", health.live and health.ready)
         yield _single("raftchaos_halted", state.halted or bool(self._source.local_halts()))
         yield _single("raftchaos_insecure", self._source.insecure)
+        yield _single("raftchaos_certificate_end_seconds", self._source.certificate_end)
 
     def _raft(self, status: ReplicaStatus) -> Iterator[Family]:
         yield _single("raftchaos_leader_term", status.term)

@@ -132,6 +132,10 @@ class FakePeer:
         return False
 
     @property
+    def certificate_end(self) -> float:
+        return 1_800_000_000.0
+
+    @property
     def access(self) -> FakeAccess:
         return FakeAccess(self)
 

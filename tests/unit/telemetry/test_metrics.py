@@ -31,6 +31,7 @@ class Source:
 
     machine: ReplicatedState = field(default_factory=ReplicatedState)
     insecure: bool = False
+    certificate_end: float = 1_800_000_000.0
     faults: list[ActiveFault] = field(default_factory=list)
     halts: list[HaltRecord] = field(default_factory=list)
 
