@@ -70,7 +70,7 @@ def credentials_for(peers: list[str], *, default: bool) -> tuple[list[str], Cred
     (`default`) and none of this user runs on this machine, the newest login.
     """
     from raftchaos.client import Credentials
-    from raftchaos.identity.local import socket_of
+    from raftchaos.identity.local import answers_at_socket
     from raftchaos.identity.private import check_private
 
     text = os.environ.get(TOKEN_VARIABLE, "")
@@ -78,10 +78,10 @@ def credentials_for(peers: list[str], *, default: bool) -> tuple[list[str], Cred
     found = next((one for one in logins.values() if set(peers) & set(one.peers)), None)
     if text:
         return peers, Credentials.of(text, found.authorities if found is not None and "@" not in text else "")
-    if default and logins and socket_of(peers[0]) is None:
+    if default and logins and not answers_at_socket(peers[0]):
         found = next(iter(logins.values()))
         peers = found.peers
-    if found is None or any(socket_of(peer) is not None for peer in peers):
+    if found is None or any(answers_at_socket(peer) for peer in peers):
         return peers, None
     certificate = Path(found.certificate) if found.certificate else None
     if certificate is not None:

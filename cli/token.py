@@ -128,7 +128,7 @@ def list_tokens(peers: str, output: str) -> None:
 
 
 @command.command("revoke")
-@click.argument("token", metavar="NAME|ID")
+@click.argument("token", metavar="NAME|ID|TOKEN")
 @client_options
 def revoke(token: str, peers: str, output: str) -> None:
     """End a token at once, on every peer.
@@ -138,13 +138,13 @@ def revoke(token: str, peers: str, output: str) -> None:
       raftchaos token revoke ci
     """
 
-    async def question(client: Client) -> None:
-        await client.revoke_token(token)
+    async def question(client: Client) -> str:
+        return await client.revoke_token(token)
 
     from raftchaos.cli.output import plain, show
 
-    ask(peers, question)
-    show(output, {"revoked": token}, f"revoked {plain(token)}")
+    revoked = ask(peers, question)
+    show(output, {"revoked": revoked}, f"revoked {plain(revoked)}")
 
 
 def _moment(wall_ms: int) -> str:

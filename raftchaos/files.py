@@ -19,11 +19,13 @@ _MAGIC = b"rchaos\x00\x01"
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: after a crash at any moment the file holds the old bytes or the new ones.
 
-    The bytes and the name are on stable storage when this returns. Raises MachineUnusable if it cannot be written.
+    The bytes and the name are on stable storage when this returns, and only the file's owner may read it. Raises
+    MachineUnusable if it cannot be written.
     """
     temporary = path.with_name(path.name + ".new")
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        temporary.unlink(missing_ok=True)  # left by a crash, or made by somebody who wants to read what comes
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -10,6 +10,7 @@ from raftchaos import limits
 from raftchaos.api.context import Context, answer, look, written
 from raftchaos.api.requests import json_body, name_field, seconds_field, text_field
 from raftchaos.errors import UsageError
+from raftchaos.identity.tokens import id_of
 from raftchaos.model.roles import GIVEN
 
 
@@ -83,7 +84,7 @@ async def create_join_token(context: Context, request: web.Request) -> web.Strea
 
 async def revoke_token(context: Context, request: web.Request) -> web.StreamResponse:
     """A token is good for nothing any more."""
-    wanted = request.match_info["id"][: limits.NAME]
+    wanted = id_of(request.match_info["id"])
     return answer({"revoked": await written(context, context.services.access.revoke_token(wanted)), **_index(context)})
 
 

@@ -154,9 +154,12 @@ class Client:
         body: Json = {"single": single} | ({} if seconds is None else {"seconds": seconds})
         return await self._send("POST", "/tokens/join", body)
 
-    async def revoke_token(self, token: str) -> None:
-        """Ends a token, named by its id or its name. Raises NotFound."""
-        await self._send("DELETE", f"/tokens/{_part(token)}")
+    async def revoke_token(self, token: str) -> str:
+        """Ends a token, named by its id or its name, or given whole; its secret is not sent. Returns its id. Raises
+        NotFound, and UsageError for what is none of these."""
+        from raftchaos.identity.tokens import id_of
+
+        return str((await self._send("DELETE", f"/tokens/{_part(id_of(token))}"))["revoked"])
 
     async def authority(self) -> Json:
         """The trusted CAs, and the nodes without the newest: `{"authorities": [...], "behind": {name: why}}`."""

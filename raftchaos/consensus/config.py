@@ -31,7 +31,7 @@ class PeerTls(Protocol):
         """For connecting."""
         ...
 
-    def misnamed(self, certificate: Mapping[str, Any] | None, cluster: str, name: str, directory: str) -> str:
+    def misnamed(self, certificate: Mapping[str, Any] | None, cluster: str, name: str, directory: str | None) -> str:
         """Why the holder of this verified certificate may not speak as that peer; empty if it may."""
         ...
 

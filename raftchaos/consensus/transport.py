@@ -264,7 +264,7 @@ class TcpTransport(PeerTransport):
     def greet(self, connection: Connection, body: memoryview) -> bool:
         """The first frame of a connection. True if it is the peer's present one from now on."""
         try:
-            hello = handshake.parse(body)
+            hello = self._parse(connection, body)
             handshake.judge(hello, self.identity)
             self._check_certificate(connection, hello.identity)
             node = self._admit(connection, hello)
@@ -287,6 +287,18 @@ class TcpTransport(PeerTransport):
         connection.incarnation = hello.identity.incarnation
         self._strangers.pop(connection, None)
         return self._take(connection, node)
+
+    def _parse(self, connection: Connection, body: memoryview) -> Hello:
+        """Raises as `handshake.parse`; the refusal of a peer that was called is believed if it is that peer."""
+        try:
+            return handshake.parse(body)
+        except Refusal:
+            node = connection.node
+            if node is not None and self._tls is not None:
+                wrong = self._tls.misnamed(connection.certificate, self.identity.cluster_id, node.name, None)
+                if wrong:
+                    raise Refusal(wrong) from None
+            raise
 
     def _check_certificate(self, connection: Connection, speaker: Identity) -> None:
         """Raises Refusal if the other side's certificate is not that of the peer that it says it is, or was removed."""

@@ -1,6 +1,7 @@
 """Where the Unix socket of a peer's API is. It follows from the address of the API, so both sides find it.
 
-The folder may be entered by its user alone; a folder of that name that belongs to somebody else is not used.
+The folder may be entered by its user alone; a folder of that name that belongs to somebody else is not used, but for
+that of a service by root: nobody else can make it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import stat
 from pathlib import Path
 from typing import Final
@@ -16,11 +18,13 @@ from raftchaos.errors import MachineUnusable
 
 _LOOPBACK: Final = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "127.0.0.1"}
 _LONGEST: Final = 60
+_SERVICE: Final = Path("/run/raftchaos")
+_CONNECT: Final = 1.0  # seconds
 
 
 def _folders() -> list[Path]:
     user = os.geteuid()
-    return [Path("/run/raftchaos"), Path(f"/run/user/{user}/raftchaos"), Path(f"/tmp/raftchaos-{user}")]
+    return [_SERVICE, Path(f"/run/user/{user}/raftchaos"), Path(f"/tmp/raftchaos-{user}")]
 
 
 def _file(address: str) -> str:
@@ -31,12 +35,13 @@ def _file(address: str) -> str:
     return f"{name if plain else hashlib.sha256(name.encode()).hexdigest()[:32]}.sock"
 
 
-def _ours(folder: Path) -> bool:
+def _ours(folder: Path, *, to_serve: bool = False) -> bool:
     try:
         found = folder.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    mine = found.st_uid == os.geteuid() or (os.geteuid() == 0 and folder == _SERVICE and not to_serve)
+    return stat.S_ISDIR(found.st_mode) and mine and not found.st_mode & 0o077
 
 
 def socket_to_serve(address: str) -> Path:
@@ -50,7 +55,7 @@ def socket_to_serve(address: str) -> Path:
         except OSError as error:
             tried = f"{folder}: {error.strerror}"
             continue
-        if _ours(folder):
+        if _ours(folder, to_serve=True):
             return folder / _file(address)
         tried = f"{folder} belongs to another user, or others may enter it"
     raise MachineUnusable(
@@ -73,3 +78,18 @@ def socket_of(address: str) -> Path | None:
         if _ours(folder) and file.is_socket():
             return file
     return None
+
+
+def answers_at_socket(address: str) -> bool:
+    """Whether a peer of this user with this API address runs on this machine; one that was killed leaves a socket at
+    which nobody answers."""
+    file = socket_of(address)
+    if file is None:
+        return False
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_CONNECT)
+        try:
+            connection.connect(str(file))
+        except OSError:
+            return False
+    return True

@@ -37,6 +37,8 @@ def _check(path: Path, wanted: int, forbidden: int = 0o077) -> None:
             f"{path} belongs to the user {found.st_uid}, expected {os.geteuid()}",
             hint=f"chown {os.geteuid()} {word}",
         )
+    if found.st_uid == 0 != os.geteuid():
+        forbidden &= ~0o040  # how a Secret of Kubernetes with an fsGroup is given to a user who is not root
     if mode & forbidden:
         raise MachineUnusable(
             f"{path} holds secrets and has the mode {mode:04o}, expected {wanted:04o}: others may read or replace it",

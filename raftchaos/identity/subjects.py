@@ -57,14 +57,14 @@ def subject_of(certificate: Mapping[str, Any] | None) -> Subject | None:
     return Subject("", PEER, hosts) if hosts else None
 
 
-def misnamed(subject: Subject | None, *, cluster: str, name: str, directory: str) -> str:
-    """Why this holder of a certificate may not speak as that peer; empty if it may."""
+def misnamed(subject: Subject | None, *, cluster: str, name: str, directory: str | None) -> str:
+    """Why this holder of a certificate may not speak as that peer; empty if it may. Without a `directory`: with any."""
     if subject is None or subject.kind != PEER:
         return "its certificate is not that of a peer"
     if name not in subject.names:
         return f"its certificate is that of {', '.join(subject.names[:3])}, it says that it is {name}"
     if subject.cluster and subject.cluster != cluster:
         return "its certificate is of another cluster"
-    if subject.id and subject.id != directory:
+    if subject.id and directory not in (None, subject.id):
         return f"its certificate is of another data directory of {name}"
     return ""

@@ -98,8 +98,8 @@ class Contexts:
         self.client, self._inside, self.authorities = client, inside, authorities
         self.leaf = ssl.PEM_cert_to_DER_cert(_leaf(chain.read_text()))
 
-    def misnamed(self, certificate: Mapping[str, Any] | None, cluster: str, name: str, directory: str) -> str:
-        """Why the holder of this verified certificate may not speak as that peer; empty if it may."""
+    def misnamed(self, certificate: Mapping[str, Any] | None, cluster: str, name: str, directory: str | None) -> str:
+        """Why the holder of this verified certificate may not speak as that peer; empty if it may. See `misnamed`."""
         return misnamed(subject_of(certificate), cluster=cluster, name=name, directory=directory)
 
     def explain(self, error: BaseException) -> str:

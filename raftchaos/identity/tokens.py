@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from raftchaos.errors import UsageError
+from raftchaos.model.names import is_name
 
 API_PREFIX: Final = "rct"
 JOIN_PREFIX: Final = "rcj1"
@@ -53,6 +54,24 @@ def read_api_token(text: str) -> tuple[str, str] | None:
     """Id and secret of an API token; None for what is none."""
     found = _API.fullmatch(text)
     return (found[1], found[2]) if found else None
+
+
+def id_of(text: str) -> str:
+    """What to call the token by that somebody has named: the id if it was given whole, else the text, a name or an id.
+
+    Raises UsageError, which does not repeat the text, for what is none of these: it may hold a secret.
+    """
+    api = read_api_token(text.partition("@")[0])
+    if api is not None:
+        return api[0]
+    if text.startswith(f"{JOIN_PREFIX}."):
+        return read_join_token(text).id
+    if not is_name(text):
+        raise UsageError(
+            "found neither a name nor an id of a token (what was given is not shown: it may be a secret)",
+            hint="`raftchaos token list` shows names and ids",
+        )
+    return text
 
 
 def matches(secret: str, digest: bytes) -> bool:

@@ -33,6 +33,7 @@ from raftchaos.core.commands import RegisterNode
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
+from raftchaos.errors import MachineUnusable
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.process import ReaperProcess, reaper_command, reaper_lock_path
 from raftchaos.identity.local import socket_to_serve
@@ -248,8 +249,10 @@ class Assembly:
         tls = self._keys.contexts.api if self._keys is not None else None
         door = Door(insecure=tls is None, hosts=hosts, metrics_allow=self._settings.metrics_allow)
         await self.api.start(host, port, door, tls)
-        self._socket = socket_to_serve(self._settings.listen)
-        await self.api.start_local(self._socket, replace(door, local=True))
+        try:
+            await self.api.start_local(socket_to_serve(self._settings.listen), replace(door, local=True))
+        except MachineUnusable as error:  # any user of this machine can bring that about in /tmp
+            LOGGER.warning("the user of this peer has no socket, and needs a token: %s; %s", error, error.hint)
 
     async def run(self) -> None:
         """Everything that goes on until it is cancelled. Raises what ends the peer."""

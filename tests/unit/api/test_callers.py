@@ -26,7 +26,7 @@ from raftchaos.api.routes import ROUTES
 from raftchaos.client import Client, Credentials
 from raftchaos.clock import SystemClock
 from raftchaos.core import commands
-from raftchaos.errors import Forbidden, Refused, TooManyFailures, Unauthenticated, Unreachable
+from raftchaos.errors import Forbidden, Refused, TooManyFailures, Unauthenticated, Unreachable, UsageError
 from raftchaos.identity.certificates import Authority
 from raftchaos.identity.tls import Contexts, client_context
 from raftchaos.identity.tokens import new_api_token, new_join_token
@@ -150,6 +150,25 @@ async def test_a_token_is_good_until_it_is_revoked_or_ends(secured: Secured) -> 
     secured.peer._log.now_ms -= 60_000
     ended = secured.token("viewer", seconds=30)
     assert (await secured.ask("GET", f"{API}/status", headers=bearer(ended)))[0] == 401
+
+
+async def test_whoever_names_a_token_by_its_whole_text_does_not_give_it_away(secured: Secured) -> None:
+    admin, one, two = secured.token("admin"), secured.token("viewer", name="one"), secured.token("viewer", name="two")
+    join = new_join_token(secured.authority.fingerprint)
+    secured.peer.write(commands.CreateJoinToken(join.id, join.public, 60, False))
+    credentials = Credentials.of(f"{admin}@{secured.authority.fingerprint}")
+    async with Client([secured.address], credentials=credentials) as client:
+        for text in (one, f"{two}@{secured.authority.fingerprint}", join.text):
+            await client.revoke_token(text)
+        with pytest.raises(UsageError) as caught:
+            await client.revoke_token(one + "x")
+        assert one not in str(caught.value)
+    access = secured.peer.state.access
+    assert [token.name for token in access.tokens.values()] == ["admin"]
+    assert not access.joins
+    status, told = await secured.ask("DELETE", f"{API}/tokens/{one}x", headers=bearer(admin))
+    assert status == 400
+    assert one not in str(told)
 
 
 async def test_guessing_is_counted_and_a_good_token_is_served_meanwhile(
@@ -307,6 +326,18 @@ async def test_a_page_of_another_site_is_refused(secured: Secured) -> None:
         assert (await secured.ask("GET", f"{API}/status", headers={**headers, "Origin": origin}))[0] == 403
     same = {**headers, "Origin": f"https://{secured.address}"}
     assert (await secured.ask("GET", f"{API}/status", headers=same))[0] == 200
+
+
+async def test_who_asks_over_the_socket_does_not_turn_to_whoever_has_the_port(secured: Secured) -> None:
+    server = ApiServer(secured.peer, SystemClock())
+    address = await server.start("127.0.0.1", 0, Door(insecure=True))
+    async with Client([address], credentials=Credentials(socket=secured.socket)) as client:
+        assert (await client.status())["cluster"] == CLUSTER
+    gone = Credentials(socket=secured.folder / "gone.sock")
+    async with Client([address], timeout=0.5, credentials=gone) as client:
+        with pytest.raises(Unreachable):
+            await client.status()
+    await server.stop()
 
 
 # ---- metrics

@@ -21,7 +21,7 @@ from raftchaos.consensus.config import ReplicaConfig
 from raftchaos.consensus.handshake import SIZE, Identity, Refusal
 from raftchaos.consensus.node import split_address
 from raftchaos.identity.certificates import Authority, pem_of
-from raftchaos.identity.tls import Contexts, peer_context
+from raftchaos.identity.tls import Contexts, peer_context, server_context
 from tests.unit.identity.issuing import peer_files
 
 CLUSTER = "test-cluster"
@@ -112,6 +112,23 @@ async def test_a_peer_cannot_speak_as_another(secure: SecureCluster) -> None:
     assert "not that of a peer" in answer["reason"]
     answer, _ = await secure.hello(peer_context(*secure.files("b")), "b")
     assert answer["type"] == "hello"
+
+
+async def test_a_refusal_is_believed_of_the_peer_that_was_called_only(secure: SecureCluster) -> None:
+    await secure.grow("a", "b")
+    await secure.stop("b")
+    told = {"type": "refused", "reason": handshake.NOT_A_MEMBER, "configuration": 2**40}
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(handshake.frame(told))
+
+    host, port = split_address(secure.addresses["b"])
+    authorities, chain = secure.files("c")
+    liar = await asyncio.start_server(refuse, host, port, ssl=server_context(authorities, chain, required=True))
+    refused: dict[str, Refusal] = secure.replicas["a"].raft.transport.refused_by  # type: ignore[attr-defined]
+    await eventually(lambda: "b" in refused and "that of c" in refused["b"].why)
+    assert refused["b"].configuration == 0
+    liar.close()
 
 
 async def test_a_removed_peer_is_refused_by_its_data_directory(secure: SecureCluster) -> None:
