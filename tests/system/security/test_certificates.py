@@ -17,6 +17,7 @@ from cryptography import x509
 
 from raftchaos.identity.certificates import split, validity
 from tests.system.harness import ApiError, Cluster, PeerProcess, wait_until
+from tests.system.security.test_joining import join_token
 
 
 def short_lived(cluster: Cluster, count: int, seconds: float) -> Cluster:
@@ -62,6 +63,26 @@ def test_a_cluster_whose_certificates_all_ended_starts_again(cluster: Cluster) -
         peer.start()
     cluster.wait_ready(60)
     cluster["node-1"].post("/api/v1/nodes/node-1/drain")
+
+
+def test_an_observer_whose_certificate_ended_comes_back_with_a_token_and_its_key(cluster: Cluster) -> None:
+    founder = short_lived(cluster, 1, 6)["node-1"]
+    words = ("--observer",)
+    observer = cluster.peers["node-2"] = PeerProcess("node-2", cluster.root)
+    observer.start(founder.api, words)
+    wait_until(observer.ready, 30, "the observer is ready")
+    key = certificate(observer).public_key()
+    observer.kill()
+    wait_until(lambda: validity(certificate(observer)).ends < time.time(), 15, "ended")
+    observer.start(extra=words)
+    assert observer.wait_exit(20) == 5
+    assert "--join HOST:PORT and a join token" in observer.output()
+    token = cluster.root / "token"
+    token.touch(mode=0o600)
+    token.write_text(join_token(founder))
+    observer.start(founder.api, (*words, "--token-file", str(token)))
+    wait_until(observer.ready, 30, "the observer is back")
+    assert certificate(observer).public_key() == key
 
 
 def test_the_ca_is_replaced_while_the_cluster_works(cluster: Cluster) -> None:

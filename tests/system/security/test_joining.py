@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
-from raftchaos.identity.certificates import Authority, key_bytes, new_key, request_for
-from raftchaos.identity.subjects import PEER, Subject
+from raftchaos.errors import Conflict, RaftchaosError, Unauthenticated
+from raftchaos.identity.certificates import Authority, key_bytes, new_key, request_for, split
+from raftchaos.identity.subjects import PEER, Subject, parse
 from raftchaos.identity.tokens import JOIN_PREFIX, new_join_token, read_join_token
 from raftchaos.launch import free_port
-from raftchaos.peer.joining import VARIABLE
+from raftchaos.peer.joining import VARIABLE, ask_with_token
 from tests.system.harness import ApiError, Cluster, PeerProcess, wait_until
 
 
@@ -104,6 +107,26 @@ def test_a_token_is_used_by_one_or_by_many_until_it_ends(cluster: Cluster, found
         secret = token.split(".")[2]
         assert all(secret not in peer.output() for peer in cluster.peers.values())
         assert secret not in str(tokens)
+
+
+def test_a_join_token_gets_nobody_the_certificate_of_a_peer(cluster: Cluster, founder: PeerProcess) -> None:
+    single = join_token(founder, single=True)
+    second = join(cluster, "node-2", founder.api, single)
+    wait_until(second.ready, 40, "node-2 is ready")
+    for victim in (founder, second):
+        certificate = split((victim.data / "identity" / "peer.pem").read_bytes())[0]
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        subject = parse(names.get_values_for_type(x509.UniformResourceIdentifier)[0])
+        assert subject is not None
+        before = founder.get(f"/api/v1/nodes/{victim.name}")
+        body = {"name": victim.name, "directory": subject.id, "raftAddress": "127.0.0.1:1", "apiAddress": "127.0.0.1:2",
+                "request": request_for(new_key(), victim.name).decode(), "hosts": []}  # fmt: skip
+        for token in (single, join_token(founder)):
+            with pytest.raises(RaftchaosError) as error:
+                asyncio.run(ask_with_token(f"127.0.0.1:{founder.api}", read_join_token(token), body, now=time.time()))
+            assert isinstance(error.value, Conflict | Unauthenticated), error.value
+        after = founder.get(f"/api/v1/nodes/{victim.name}")
+        assert (after["raftAddress"], after["apiAddress"]) == (before["raftAddress"], before["apiAddress"])
 
 
 def test_a_wrong_fingerprint_is_told_before_anything_is_said(cluster: Cluster, founder: PeerProcess) -> None:

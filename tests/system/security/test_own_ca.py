@@ -23,6 +23,18 @@ class OwnCa:
         self.ca, self.key = folder / "own-ca.pem", folder / "own-ca.key"
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
                 "-subj", "/O=Example/CN=Example CA", "-keyout", str(self.key), "-out", str(self.ca))  # fmt: skip
+        self.signer, self.signer_key, self.shown = self.ca, self.key, ""
+
+    def go_between(self) -> None:
+        """From now on an intermediate CA signs, whose certificate each peer shows beside its own."""
+        request, names = self.folder / "between.csr", self.folder / "between.ext"
+        certificate, key = self.folder / "between.pem", self.folder / "between.key"
+        names.write_text("basicConstraints=critical,CA:TRUE,pathlen:0\n")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                "-subj", "/O=Example/CN=Example Between", "-keyout", str(key), "-out", str(request))  # fmt: skip
+        openssl("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self.key), "-days", "2",
+                "-extfile", str(names), "-out", str(certificate))  # fmt: skip
+        self.signer, self.signer_key, self.shown = certificate, key, certificate.read_text()
 
     def sign(self, name: str) -> tuple[str, ...]:
         """Certificate and key for this peer; the words for its command line."""
@@ -33,8 +45,9 @@ class OwnCa:
         )
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
                 "-keyout", str(key), "-out", str(request))  # fmt: skip
-        openssl("x509", "-req", "-in", str(request), "-CA", str(self.ca), "-CAkey", str(self.key), "-days", "1",
-                "-extfile", str(names), "-out", str(certificate))  # fmt: skip
+        openssl("x509", "-req", "-in", str(request), "-CA", str(self.signer), "-CAkey", str(self.signer_key),
+                "-days", "1", "-extfile", str(names), "-out", str(certificate))  # fmt: skip
+        certificate.write_text(certificate.read_text() + self.shown)
         key.chmod(0o600)
         return "--tls-cert", str(certificate), "--tls-key", str(key), "--tls-ca", str(self.ca)
 
@@ -48,6 +61,7 @@ def test_peers_with_certificates_of_ones_own_ca(
     first.start(extra=own.sign("node-1"))
     wait_until(first.ready, 20, "the founder is ready")
     token = tmp_path / "token"
+    token.touch(mode=0o600)
     token.write_text(join_token(first))
     second = cluster.peers["node-2"] = PeerProcess("node-2", cluster.root)
     second.start(join=first.api, extra=(*own.sign("node-2"), "--token-file", str(token)))
@@ -62,3 +76,20 @@ def test_peers_with_certificates_of_ones_own_ca(
     second.kill()
     second.start(extra=("--tls-cert", str(tmp_path / "node-2.crt"), "--tls-key", str(key), "--tls-ca", str(own.ca)))
     refused(second, f"chmod 600 {key}")
+
+
+def test_peers_join_by_token_where_an_intermediate_ca_signs(
+    cluster: Cluster, tmp_path: Path, require: Callable[[bool, str], None]
+) -> None:
+    require(shutil.which("openssl") is not None, "openssl")
+    own = OwnCa(tmp_path)
+    own.go_between()
+    first = cluster.peers["node-1"] = PeerProcess("node-1", cluster.root)
+    first.start(extra=own.sign("node-1"))
+    wait_until(first.ready, 20, "the founder is ready")
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text(join_token(first))
+    second = cluster.peers["node-2"] = PeerProcess("node-2", cluster.root)
+    second.start(join=first.api, extra=(*own.sign("node-2"), "--token-file", str(token)))
+    cluster.wait_ready(40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import socket
@@ -57,6 +58,7 @@ def test_a_joiner_whose_clock_is_an_hour_behind_is_told_so(
     founder = cluster.start(1)["node-1"]
     wait_until(lambda: founder.get("/api/v1/authority")["authorities"], 10, "the cluster knows its CA")
     token = tmp_path / "token"
+    token.touch(mode=0o600)
     token.write_text(join_token(founder))
     clock(-HOUR)
     late = cluster.peers["node-2"] = PeerProcess("node-2", cluster.root)
@@ -239,3 +241,41 @@ def test_the_socket_that_a_killed_peer_has_left_is_replaced(cluster: Cluster) ->
     assert path.stat().st_mode & 0o777 == 0o600
     assert peer.stop() == 0
     assert not os.path.lexists(path)
+
+
+class Unlucky(PeerProcess):
+    """A peer to whose only folder for its socket others have access."""
+
+    def command(self, join: int | None = None, extra: tuple[str, ...] = ()) -> list[str]:
+        words = super().command(join, extra)
+        folder = self.root / "taken"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o777)
+        program = (
+            "import pathlib; from raftchaos.identity import local; from raftchaos.cli.main import main; "
+            f"local._folders = lambda: [pathlib.Path({str(folder)!r})]; main()"
+        )
+        return [words[0], "-c", program, *words[3:]]
+
+
+def test_another_user_who_takes_the_name_of_the_sockets_folder_keeps_no_peer_from_starting(cluster: Cluster) -> None:
+    peer = cluster.peers["node-1"] = Unlucky("node-1", cluster.root)
+    peer.start()
+    wait_until(lambda: "the user of this peer has no socket" in peer.output(), 20, "it says so")
+    assert "with the mode 700" in peer.output()
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+
+    def ready() -> bool:
+        connection = http.client.HTTPSConnection("127.0.0.1", peer.api, timeout=5, context=trust)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    wait_until(ready, 20, "it serves its port")
+    assert peer.stop() == 0, peer.output()
+    assert not list((cluster.root / "taken").iterdir())

@@ -11,11 +11,13 @@ import pytest
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.agent.membership import Membership
 from raftchaos.consensus.twin import InMemoryReplica
+from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.commands import AdmitNode, RegisterNode, RemoveNode, encode
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import JoinRequest
 from raftchaos.errors import Conflict, NotFound, Refused, UsageError
+from raftchaos.model.roles import Role
 from tests.unit.agent.lease_cluster import Cluster
 from tests.unit.agent.virtual_time import run_virtually, until
 
@@ -155,6 +157,24 @@ def test_nobody_joins_in_the_place_of_a_voter_that_is_half_removed() -> None:
         await members.of["b"].remove("c", timeout=5)
         await members.of["b"].join(joining("c"), timeout=5)
         await until(lambda: members.voters == ["a", "b", "c"])
+
+    play(scenario)
+
+
+def test_a_join_token_alone_moves_no_member_to_another_address() -> None:
+    async def scenario(members: Members) -> None:
+        moved: list[str] = []
+        leader: Any = members.cluster.logs["a"]
+        leader.set_address = lambda name, address: moved.append(address)
+        with_token = Caller("c", Role.VIEWER, "10.0.0.9", "join-token 1")
+        for caller, address in ((with_token, "10.0.0.9:1"), (None, "10.0.0.1:1")):
+            CALLER.set(caller)
+            await members.of["b"].join(JoinRequest("c", "dir-c", address, "127.0.0.1:2"), timeout=5)
+        assert moved == ["10.0.0.1:1"]
+        CALLER.set(with_token)
+        with pytest.raises(Conflict, match="does not have its key"):
+            await members.of["b"].join(JoinRequest("c", "dir-c", "10.0.0.9:1", "", key="f" * 64), timeout=5)
+        CALLER.set(None)
 
     play(scenario)
 
