@@ -8,7 +8,7 @@ from aiohttp import web
 
 from raftchaos import limits
 from raftchaos.api.context import Context, answer, look, written
-from raftchaos.api.requests import json_body, name_field, seconds_field, text_field
+from raftchaos.api.requests import flag_field, json_body, name_field, seconds_field, text_field
 from raftchaos.errors import UsageError
 from raftchaos.identity.tokens import id_of
 from raftchaos.model.roles import GIVEN
@@ -74,9 +74,7 @@ def _role(body: dict[str, Any]) -> str:
 async def create_join_token(context: Context, request: web.Request) -> web.StreamResponse:
     """Makes a token with which peers can join, which is shown in this answer only."""
     body = await json_body(request, ("seconds", "single"))
-    single = body.get("single", False)
-    if not isinstance(single, bool):
-        raise UsageError("expected true or false in the field 'single'")
+    single = flag_field(body, "single")
     seconds = seconds_field(body, "seconds", limits.JOIN_TOKEN_LIFE, most=limits.TOKEN_LONGEST)
     made = await written(context, context.services.access.create_join_token(seconds, single))
     return answer({**_index(context), "id": made.id, "token": made.text, "expiresMs": made.expires_ms}, status=201)

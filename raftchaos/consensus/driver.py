@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from raftchaos.consensus.raft import Raft
 from raftchaos.consensus.seams import now
-from raftchaos.errors import DataCorrupt
+from raftchaos.errors import DataCorrupt, MachineUnusable
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,9 @@ class Driver:
         """This replica cannot go on."""
         if self.raft is not None:
             self.stop()
-            # The disk and what is not to be believed are told in words; of anything else a report needs where it was.
-            told = isinstance(error, OSError | DataCorrupt)
+            # The disk, what is not to be believed and what a later release wrote are told in words; of anything else a
+            # report needs where it was.
+            told = isinstance(error, OSError | DataCorrupt | MachineUnusable)
             logger.critical("the replica stops: %s", error, exc_info=None if told else error)
             self._failed(error)
 

@@ -35,7 +35,7 @@ def expected(release: str) -> dict[str, Any]:
 
 def shows_the_history(peer: PeerProcess, told: dict[str, Any]) -> None:
     """The tasks are as that release showed them; the one that had not ended has ended at its deadline, or will."""
-    assert peer.status()["index"] > told["index"]
+    wait_until(lambda: peer.status()["index"] > told["index"], 10, "it has gone on")
     for task in told["tasks"]:
         view = peer.get(f"/api/v1/tasks/{task['id']}")
         if task["status"] != "paused":
@@ -160,6 +160,7 @@ def ended_for_want_of_an_upgrade(peer: MixedPeer, *said: str) -> None:
     for words in said:
         assert words in peer.output()
     assert "a defect of raftchaos" not in peer.output()
+    assert "Traceback" not in peer.output()
 
 
 def test_peers_are_upgraded_one_after_the_other(cluster: Cluster, shop: Shop) -> None:
@@ -212,7 +213,7 @@ def test_a_peer_of_an_older_release_that_joins_too_late_says_so(cluster: Cluster
     if release == "snapshot":
         wait_until((first.data / "raft" / "snapshot").exists, 10, "there is a snapshot")
     late = mixed(cluster, 2, None)
-    ended_for_want_of_an_upgrade(late, said)
+    ended_for_want_of_an_upgrade(late, said, "upgrade this peer to the release of the others")
     late.next = release
     late.start(first.api)
     cluster.wait_ready()
