@@ -87,12 +87,13 @@ async def test_only_an_ended_certificate_is_replaced_by_joining(tmp_path: Path) 
     identity = directory.begin("b", SystemClock())
     directory.adopt_cluster(CLUSTER)
     said = settings(tmp_path, "b", join="127.0.0.1:1")
-    joiner.folder.peer.chmod(0o644)
+    file = joiner.folder.path / "authorities.pem"
+    file.chmod(0o644)
     again = PeerIdentity(said, tmp_path / "b", identity.directory, clock)  # type: ignore[arg-type]
     with pytest.raises(MachineUnusable) as error:
         await _resume(said, directory, again)
-    assert error.value.hint == f"chmod 600 {joiner.folder.peer}"
-    joiner.folder.peer.chmod(0o600)
+    assert error.value.hint == f"chmod 600 {file}"
+    file.chmod(0o600)
     clock.now += 8 * 24 * 3600
     with pytest.raises(CertificateEnded):
         again.resume(CLUSTER)
