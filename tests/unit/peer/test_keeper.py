@@ -160,7 +160,7 @@ async def test_a_state_that_is_older_than_the_disk_changes_nothing_on_it(tmp_pat
     assert first.signer(new.fingerprint) is not None
     world.network.heal()
     await until(lambda: first.folder.authorities() == [old.certificate])
-    assert len(list(first.folder.path.glob("authority-*.key"))) == 1
+    await until(lambda: len(list(first.folder.path.glob("authority-*.key"))) == 1)
     keeping.cancel()
     await asyncio.wait([keeping])
 
