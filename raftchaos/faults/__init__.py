@@ -7,20 +7,21 @@ it is first asked for.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from raftchaos.core.interfaces import ProxyControl
-    from raftchaos.faults.base import Fault
+    from raftchaos.faults.base import Fault, Host
 
 FAULT_MODULES: Final = {
     "http_error": "raftchaos.faults.http_error",
     "latency": "raftchaos.faults.latency",
     "reset_peer": "raftchaos.faults.reset_peer",
 }
-"""Where each fault type of this release is done. Each module has `make(proxy_control) -> Fault`."""
+"""Where each fault type of this release is done. Each module has `make(host: Host) -> Fault`."""
 
 
-def build_faults(proxy: ProxyControl) -> dict[str, Fault]:
-    """Every fault of this release by its type, ready to be used."""
-    return {name: importlib.import_module(module).make(proxy) for name, module in sorted(FAULT_MODULES.items())}
+def build_faults(host: Host, only: Iterable[str] | None = None) -> dict[str, Fault]:
+    """Every fault of this release, or those of `only`, by its type. Whether this machine can do it, it says itself."""
+    names = sorted(FAULT_MODULES if only is None else only)
+    return {name: importlib.import_module(FAULT_MODULES[name]).make(host) for name in names}

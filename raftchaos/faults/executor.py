@@ -11,15 +11,14 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from raftchaos import limits
 from raftchaos.clock import Clock
-from raftchaos.core.interfaces import ProxyControl, Recovery
+from raftchaos.core.interfaces import Recovery
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
-from raftchaos.faults.base import Fault, NodeContext
+from raftchaos.faults.base import Fault, Host, NodeContext
 from raftchaos.faults.records import Effects, Step
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.model.resolved import SEED_MAX, ResolvedStep
@@ -59,23 +58,26 @@ class FaultExecutor:
 
     def __init__(
         self,
-        data_dir: Path,
+        host: Host,
         *,
         node: str,
         clock: Clock,
         reaper: ReaperState,
-        proxy: ProxyControl,
         proxies: Callable[[], Iterable[str]],
         faults: Mapping[str, Fault] | None = None,
     ) -> None:
-        """`proxies` gives the names of the node's proxies as they are now."""
+        """`proxies` gives the names of the node's proxies as they are now. Every fault is asked whether this machine
+        can do it, which may take some tenths of a second."""
         self._node = node
         self._clock = clock
         self._reaper = reaper
-        self._proxy = proxy
+        self._proxy = host.proxy
         self._proxies = proxies
-        self._faults = dict(build_faults(proxy) if faults is None else faults)
-        self._journal = UndoJournal(data_dir)
+        every = build_faults(host) if faults is None else faults
+        self.unable = {name: problem for name, fault in sorted(every.items()) if (problem := fault.why_not())}
+        """The fault types that this machine cannot do, and why not."""
+        self._faults = {name: fault for name, fault in every.items() if name not in self.unable}
+        self._journal = UndoJournal(host.data_dir)
         self._left_behind = self.unfinished()
         self._gate = asyncio.Lock()
         self._uses: dict[str, tuple[_Use, ...]] = {}
@@ -266,7 +268,8 @@ class FaultExecutor:
     def _fault(self, name: str) -> Fault:
         fault = self._faults.get(name)
         if fault is None:
-            raise NotFound(f"this node cannot do the fault {name}; it can do: {', '.join(self.types)}")
+            why = self.unable.get(name) or f"it can do: {', '.join(self.types)}"
+            raise NotFound(f"this node cannot do the fault {name}: {why}")
         return fault
 
 

@@ -29,6 +29,7 @@ from raftchaos.core.commands import RegisterNode
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
+from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.process import ReaperProcess, reaper_command, reaper_lock_path
 from raftchaos.model.events import Event
@@ -90,8 +91,15 @@ class Assembly:
             on_ready=lambda ready: self.agent.wake(),
         )
         self.reaper = ReaperProcess(data, clock, on_change=lambda: self.agent.wake())
+        host = Host(
+            proxy=self.proxy,
+            data_dir=data,
+            own_pids=self._own_pids,
+            cluster_addresses=self._cluster_addresses,
+            meter=self.counts,
+        )
         self.executor = FaultExecutor(
-            data, node=name, clock=clock, reaper=self.reaper, proxy=self.proxy, proxies=lambda: self.proxies.names()
+            host, node=name, clock=clock, reaper=self.reaper, proxies=lambda: self.proxies.names()
         )
         self.registration = Registration(
             log=replica, request_ids=request_ids, describe=self._describe, clean=lambda: self.executor.clean
@@ -195,6 +203,13 @@ class Assembly:
             proxies=list(self.proxies.names()),
             version=VERSION,
         )
+
+    def _own_pids(self) -> frozenset[int]:
+        return frozenset(pid for pid in (os.getpid(), self.reaper.pid, self.proxy.pid) if pid)
+
+    def _cluster_addresses(self) -> tuple[str, ...]:
+        nodes = self.machine.state.nodes.values()
+        return tuple(sorted({address for node in nodes for address in (node.raft_address, node.api_address)}))
 
     def _on_applied(self) -> None:
         while self.machine.defects:

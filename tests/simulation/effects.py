@@ -42,9 +42,14 @@ class BurnFault:
     type = BURN
     kind = "continuous"
     recovery_seconds = 1.5
+    pulses_itself = False
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+
+    def why_not(self) -> str:
+        """Every simulated machine can."""
+        return ""
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
         """The whole machine, or the part of it that the parameters name."""
@@ -72,3 +77,14 @@ class BurnFault:
 
     async def forget(self, key: str, target: str) -> None:
         """Nothing is kept."""
+
+    async def renew(self, lease_end: float) -> None:
+        """Nothing outside of main holds a deadline."""
+
+    async def effects(self, key: str, target: str) -> dict[str, int]:
+        """Nobody asks a simulated machine."""
+        return {}
+
+    async def observe(self) -> dict[str, str]:
+        """Nobody asks a simulated machine."""
+        return {}

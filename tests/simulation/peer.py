@@ -23,6 +23,7 @@ from raftchaos.agent.registration import Registration
 from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.consensus.synced import SyncedLog, _Append
+from raftchaos.core.capability import ON_PROXIES
 from raftchaos.core.commands import RegisterNode
 from raftchaos.core.interfaces import Entry
 from raftchaos.core.machine import ReplicatedState
@@ -30,6 +31,7 @@ from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults import build_faults
+from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.peer.services import Services
 from tests.simulation.effects import BURN, BurnFault
@@ -142,13 +144,13 @@ class PeerProcess:
         mailbox = Mailbox(self.replica)
         self.proxy = ProxyLink(machine)
         self.reaper = ReaperLink(machine, self)
-        faults = {**build_faults(self.proxy), BURN: BurnFault(machine)}
+        host = Host(proxy=self.proxy, data_dir=machine.folder)
+        faults = {**build_faults(host, sorted(ON_PROXIES)), BURN: BurnFault(machine)}
         self.executor = FaultExecutor(
-            machine.folder,
+            host,
             node=name,
             clock=machine,
             reaper=self.reaper,
-            proxy=self.proxy,
             proxies=lambda: PROXIES,
             faults=faults,
         )

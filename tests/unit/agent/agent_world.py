@@ -18,6 +18,8 @@ from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import ProxyUnavailable
+from raftchaos.faults import build_faults
+from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.twin import InMemoryProxy
 from raftchaos.model.resolved import (
@@ -122,8 +124,10 @@ class NodeWorld:
             request_ids=ids,
             clock=self.clock,
         )
+        host = Host(proxy=self.proxy, data_dir=folder)
+        faults = build_faults(host, ("http_error", "latency", "reset_peer"))
         self.executor = FaultExecutor(
-            folder, node=name, clock=self.clock, reaper=self.lease, proxy=self.proxy, proxies=lambda: ["web"]
+            host, node=name, clock=self.clock, reaper=self.lease, proxies=lambda: ["web"], faults=faults
         )
         self.agent = Agent(
             name=name,
