@@ -75,6 +75,7 @@ DIGITS: Final = 40  # of one number in a document
 FAULT_DELAY_MS: Final = 600_000.0  # ten minutes: longer than any client's patience
 FAULT_STATUS_CODES: Final = 20
 FAULT_BODY: Final = 4 * 1024  # characters of the answer of an injected error
+RHYTHM_SHORTEST: Final = 0.1  # of a pulse or a repetition: an injection takes the undo journal's lock each time
 
 # ---- consensus
 PROPOSALS_IN_FLIGHT: Final = 256

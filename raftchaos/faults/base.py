@@ -13,9 +13,9 @@ from raftchaos.core.interfaces import Meter, NullMeter, ProxyControl
 from raftchaos.errors import UsageError
 from raftchaos.faults import needs
 from raftchaos.faults.records import Step
-from raftchaos.model.faults.base import FaultParameters, FaultType
+from raftchaos.model.faults.base import FaultType, Parameters
 
-P = TypeVar("P", bound=FaultParameters)
+P = TypeVar("P", bound=Parameters)
 
 
 @dataclass(frozen=True, slots=True)

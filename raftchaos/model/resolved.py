@@ -90,16 +90,19 @@ class ResolvedFault:
 
     type: str
     parameters: Mapping[str, Any]
+    one_shot: bool = False
+    """It is done and cannot be taken back; told by whoever resolved it, so that the decisions need no catalogue."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return {"type": self.type, "parameters": dict(self.parameters)}
+        data = {"type": self.type, "parameters": dict(self.parameters)}
+        return {**data, "oneShot": True} if self.one_shot else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ResolvedFault:
         """The fault that `to_dict` told. Raises ValueError if it is none."""
         with _believing("fault"):
-            return cls(str(data["type"]), dict(data["parameters"]))
+            return cls(str(data["type"]), dict(data["parameters"]), bool(data.get("oneShot", False)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,16 @@ class ResolvedStep:
     delay_before_seconds: float = 0.0
     continue_on_failure: bool = False
     retries: int = 1
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether nothing of it can be taken back; then it is never attempted again once it may have happened."""
+        return all(fault.one_shot for fault in self.faults)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on for `duration_seconds`. One-shot faults that are not repeated end it at once."""
+        return any(not fault.one_shot or "every" in fault.parameters for fault in self.faults)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from raftchaos import limits
+from raftchaos.model.faults.rhythm import Every, Pulse
 from raftchaos.model.names import Name, unique
 
 
-class FaultParameters(BaseModel):
-    """Parameters of a fault, in camelCase with the unit in the name. Nothing is converted: "5" is no number."""
+class Parameters(BaseModel):
+    """Parameters of any fault, in camelCase with the unit in the name. Nothing is converted: "5" is no number."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
@@ -25,24 +26,50 @@ class FaultParameters(BaseModel):
 
     @classmethod
     def field_names(cls) -> list[str]:
-        """The names that documents use, in the order of the class."""
-        return [field.alias or name for name, field in cls.model_fields.items()]
+        """The names that documents use: the fault's own in the order of the class, then those that all faults have."""
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        return sorted(names, key=lambda name: name in SHARED)
 
     def complete(self) -> dict[str, Any]:
         """All parameters with their defaults, as plain data; what is absent has no value at all."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-ParametersClass = type[FaultParameters]
+class FaultParameters(Parameters):
+    """Parameters of a continuous fault."""
+
+    pulse: Pulse | None = Field(
+        default=None,
+        description="Lets the fault come and go: {activeSeconds, dormantSeconds, initialDelaySeconds}; absent: it is on "
+        "all the time.",
+    )
+
+
+class OneShotParameters(Parameters):
+    """Parameters of a one-shot fault."""
+
+    every: Every | None = Field(
+        default=None,
+        description="Does it again as long as the step lasts: {seconds} for a fixed interval, {meanSeconds} for random "
+        "ones; absent: it is done once, and the step has ended.",
+    )
+
+
+SHARED: Final = ("pulse", "every")
+"""Parameters that say when a fault is on, not what it does."""
+
+ParametersClass = type[Parameters]
 
 
 @dataclass(frozen=True, slots=True)
 class FaultType:
     """An entry of the catalogue.
 
-    `kind` is "continuous" (has an undo, lives on a lease) or "oneShot" (no undo). `needs` are the capabilities a node
-    must have. `protocol` is what the proxied bytes must be, if the fault is done by a proxy. `recovery_seconds` is how
-    long the recovery takes at most; with the lateness of `limits` it fits into `limits.REVERT`.
+    `kind` is "continuous" (has an undo, lives on a lease; its parameters are a `FaultParameters`) or "oneShot" (no undo
+    and no lease; an `OneShotParameters`). `needs` are names of `faults.needs`. `protocol` is what the proxied bytes must
+    be, if the fault is done by a proxy. `recovery_seconds` is how long the recovery takes at most; with the lateness of
+    `limits` it fits into `limits.REVERT`. `deed` says in a sentence what was done to its target, as in "while it was
+    slowed". `example` are the fewest parameters that make sense, by their names in documents.
     """
 
     type: str
@@ -52,6 +79,13 @@ class FaultType:
     needs: tuple[str, ...]
     protocol: Literal["tcp", "http"] | None
     recovery_seconds: float
+    deed: str = "under the fault"
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = OneShotParameters if self.kind == "oneShot" else FaultParameters
+        if not issubclass(self.parameters, expected):
+            raise TypeError(f"the parameters of the {self.kind} fault {self.type} are no {expected.__name__}")
 
 
 def _as_list(value: Any) -> Any:
