@@ -76,6 +76,22 @@ FAULT_DELAY_MS: Final = 600_000.0  # ten minutes: longer than any client's patie
 FAULT_STATUS_CODES: Final = 20
 FAULT_BODY: Final = 4 * 1024  # characters of the answer of an injected error
 RHYTHM_SHORTEST: Final = 0.1  # of a pulse or a repetition: an injection takes the undo journal's lock each time
+FAULT_PATH: Final = 1_024  # characters of a path or an argument
+FAULT_PATTERN: Final = 256  # characters of a pattern of names
+FAULT_BYTES: Final = 2**50
+FAULT_WORKERS: Final = 256  # processes that burn CPU time
+FAULT_IO_WORKERS: Final = 32
+FAULT_OPERATIONS: Final = 10_000_000  # a second
+FAULT_DESCRIPTORS: Final = 1_000_000
+FAULT_MEMORY_FLOOR: Final = 256 * 1024 * 1024  # of memory stay available, or a twentieth of all if that is more
+FAULT_DISK_FLOOR: Final = 16 * 1024 * 1024  # the least that may be left free on a disk
+FAULT_DISK_LEFT: Final = 64 * 1024 * 1024  # what is left free unless another number is said
+FAULT_IO_FILE: Final = 64 * 1024 * 1024  # of each process that loads a disk
+HELPER_START: Final = 1.5  # a process that bears a load is at work by then; an injection has INJECT_TIMEOUT
+HELPER_STOP: Final = 0.6  # and has ended by itself this long after it was asked, else it is killed
+RESTART_COMMAND: Final = 60.0  # a command that restarts something is ended then
+RUNTIME_ANSWER: Final = 0.25  # main waits for nothing longer than that: a container runtime answers within milliseconds
+RUNTIME_LIST: Final = 4 * 1024 * 1024  # of its answer
 
 # ---- consensus
 PROPOSALS_IN_FLIGHT: Final = 256
@@ -134,6 +150,7 @@ TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it
 # ---- runs on their node
 INJECT_TIMEOUT: Final = 2.0  # all faults of a run together; the end of the lease cuts it shorter
 INJECT_LOOK: Final = 0.1  # an injection that may not go on (a halt, a cancel) is given up within this
+SWITCH_LOOK: Final = 0.5  # the clock is compared this often while the next beat of a pulse is awaited
 START_MARGIN: Final = 0.5  # of the lease must be left to begin an injection, or the reaper may find main amid it
 UNDO_LOCK_WAIT: Final = 5.0  # main waits this long for a reaper that undoes
 RUN_ACTIONS: Final = 32  # injections, recoveries and reports under way at once on a node

@@ -102,6 +102,17 @@ class Agent:
             return True
         return any(run.node == self._name and run.live and target in run.targets for run in self._state().runs.values())
 
+    @property
+    def settled(self) -> bool:
+        """The cluster knows the end of every run that an earlier start of this peer was granted. Before that this start
+        is not registered: registering ends them without saying what became of them."""
+        if self._incarnation == 1:
+            return True
+        return self._replayed and not any(
+            run.node == self._name and run.live and run.incarnation < self._incarnation
+            for run in self._state().runs.values()
+        )
+
     def problems(self) -> tuple[str, ...]:
         """Recoveries that keep failing, in plain words."""
         return tuple(
@@ -182,6 +193,8 @@ class Agent:
             stopping=self._stopping,
             local=self._runs,
             undone=self._executor.undone(),
+            happened=self._executor.happened(),
+            troubles=self._executor.troubles(),
             unfinished=self._executor.unfinished(),
             grants=self._grants,
             offered=self._offered,
@@ -241,17 +254,22 @@ class Agent:
             self._not_before[local.id] = self._clock.boot() + limits.AGENT_TICK
         except RaftchaosError as error:
             log.warning("could not inject run=%s: %s", local.id, error)
-            self._recover(local, *self._why_not_on(local, error))
+            self._recover(local, *self._why_not_on(local, error, one_shot=step is not None and step.one_shot))
         else:
             local.phase, local.started = Phase.ON, self._clock.boot()
             log.info("injected run=%s targets=%s", local.id, ",".join(local.targets))
             for fault, _ in self._executor.uses(str(local.id)):
                 self.meter.fault_injected(fault)
+            if not step.lasts:
+                self._recover(local, RunStatus.DONE, "")
         self.wake()
 
-    def _why_not_on(self, local: LocalRun, error: RaftchaosError) -> tuple[RunStatus, str]:
-        """What a run ends as that could not be injected: interrupted if it was no longer wanted, else failed."""
+    def _why_not_on(self, local: LocalRun, error: RaftchaosError, *, one_shot: bool) -> tuple[RunStatus, str]:
+        """What a run ends as that could not be injected: interrupted if it was no longer wanted, else failed. What may
+        have been done, and cannot be taken back, has failed: an interrupted run may be attempted again."""
         wanted = self._state().runs.get(local.id)
+        if one_shot:
+            return RunStatus.FAILED, str(error)
         if self._halts.halted or self._state().halted:
             return RunStatus.INTERRUPTED, str(InterruptReason.HALT)
         if self._stopping:
@@ -261,12 +279,14 @@ class Agent:
         return RunStatus.FAILED, str(error)
 
     def _permit(self, local: LocalRun) -> float:
-        """Under the undo journal's lock: the end of the lease, if the injection may still begin."""
+        """Under the undo journal's lock: the end of the lease, if the injection may still begin, or begin again."""
         now = self._clock.boot()
         wanted = self._state().runs.get(local.id)
         if self._stopping or self._halts.halted or self._state().halted:
             raise Refused("halted")
-        if wanted is None or wanted.status is not RunStatus.GRANTED or wanted.incarnation != self._incarnation:
+        first = local.phase is Phase.STARTING
+        good = (RunStatus.GRANTED,) if first else (RunStatus.GRANTED, RunStatus.ACTIVE)
+        if wanted is None or wanted.status not in good or wanted.incarnation != self._incarnation:
             raise Refused("the run is not granted any more")
         if not self._lease.running(now) or self._lease.epoch != local.lease:
             raise Refused("the lease that it was granted under has ended")

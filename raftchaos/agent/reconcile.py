@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from raftchaos import limits
 from raftchaos.agent.records import OVER, LocalRun, Phase
+from raftchaos.core import reasons
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import Node
 from raftchaos.model.runs import ANY_NODE, Effect, InterruptReason, Run, RunId, RunStatus
@@ -96,6 +97,10 @@ class View:
     local: Mapping[RunId, LocalRun] = field(default_factory=dict)
     undone: Mapping[str, Effects] = field(default_factory=dict)
     """Runs that the undo journal marks as done."""
+    happened: Mapping[str, bool] = field(default_factory=dict)
+    """One-shot runs that were done (True), or that may have been (False)."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """Runs that could not be switched amid their time, and why."""
     unfinished: frozenset[str] = frozenset()
     """Runs whose undo record is open."""
     grants: Mapping[RunId, int] = field(default_factory=dict)
@@ -183,6 +188,8 @@ def _while_on(view: View, local: LocalRun, wanted: Run | None) -> Iterator[Actio
         yield Recover(local.id, RunStatus.INTERRUPTED, reason)
     elif wanted.status is RunStatus.RECOVERING:
         yield Recover(local.id, RunStatus.INTERRUPTED, wanted.reason or str(InterruptReason.CANCEL))
+    elif str(local.id) in view.troubles:
+        yield Recover(local.id, RunStatus.FAILED, view.troubles[str(local.id)])
     elif view.now - local.started >= local.duration:
         yield Recover(local.id, RunStatus.SUCCEEDED)
     elif wanted.status is RunStatus.GRANTED:
@@ -219,7 +226,11 @@ def _without_record(view: View, run: Run, grants: Mapping[RunId, int]) -> Iterat
     if not view.clean or text in view.unfinished:
         return
     effects = view.undone.get(text, ())
-    if run.incarnation != view.incarnation:
+    if text in view.happened:
+        done = view.happened[text]
+        status = RunStatus.DONE if done else RunStatus.FAILED
+        yield ReportFinished(run.id, status, "" if done else reasons.MAY_HAVE_HAPPENED, effects)
+    elif run.incarnation != view.incarnation:
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, str(InterruptReason.RESTART), effects)
     elif run.status is not RunStatus.GRANTED or text in view.undone:
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, run.reason or str(InterruptReason.LEASE), effects)

@@ -371,6 +371,15 @@ class RunExecutor(Protocol):
         """What a started run does, as pairs of the type of a fault and its target."""
         ...
 
+    def troubles(self) -> Mapping[str, str]:
+        """Runs of which something could not be switched on or off again amid their time, and why: they have failed."""
+        ...
+
+    def happened(self) -> dict[str, bool]:
+        """One-shot runs of the undo journal that were done (True), or that may have been (False): their peer ended
+        between the act and its record."""
+        ...
+
     def undone(self) -> dict[str, tuple[dict[str, int], ...]]:
         """Runs that the undo journal marks as done, with their effects; also what a reaper marked."""
         ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from raftchaos.core.progress import FAILING, Progress, SlotState
+from raftchaos.core.progress import FAILING, Progress, SlotState, may_have_happened
 from raftchaos.model.runs import Run, RunStatus
 from raftchaos.model.tasks import TaskStatus, Verdict
+
+MAYBE: Final = " (it may have happened, and is not repeated)"
 
 
 class Conclusion(NamedTuple):
@@ -54,7 +56,8 @@ def step_failure(progress: Progress, step: int, slot: str, state: SlotState) -> 
     last = progress.attempts(step, slot)[-1]
     where = f" on {last.node}" if last.node != "*" else ""
     what = "failed" if state is SlotState.FAILED else "was lost" if last.status is RunStatus.INTERRUPTED else "not run"
-    return f"the step {name!r} {what}{where}: {last.reason or last.status}"
+    maybe = may_have_happened(progress.task.orchestration.steps[step], last)
+    return f"the step {name!r} {what}{where}: {last.reason or last.status}{MAYBE if maybe else ''}"
 
 
 def not_recovered(run: Run) -> str:

@@ -67,6 +67,12 @@ class Fault(Protocol):
         """Whether `inject` takes the parameter `pulse` and does it; else the executor switches the fault."""
         ...
 
+    @property
+    def holds_deadline(self) -> bool:
+        """Whether something outside of main (the kernel, a child process) knows the end of the lease and is told of
+        later ones by `renew`."""
+        ...
+
     def why_not(self) -> str:
         """Why this machine cannot do it, in words and with what to do about it; "" if it can. Probed, not guessed; may
         block for some tenths of a second, and is asked once at the start of a peer."""
@@ -98,8 +104,8 @@ class Fault(Protocol):
         ...
 
     async def renew(self, lease_end: float) -> None:
-        """The lease ends later now: whatever holds the deadline outside of main (the kernel, a child process) is told.
-        Called for every fault of which something is on."""
+        """The lease ends later now: tell whatever holds the deadline, for everything of this type that is on. Called
+        under the undo journal's lock, every half second, while something is on; be quick."""
         ...
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
@@ -116,6 +122,7 @@ class CatalogueFault(Generic[P]):
     """What a fault gets from its entry of the catalogue. Subclasses add resolve, undo_steps, inject and recover."""
 
     pulses_itself = False
+    holds_deadline = False
 
     def __init__(self, catalogue: FaultType, parameters: type[P], host: Host) -> None:
         """`parameters` is the entry's class of parameters again, so that `read` has its type."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from raftchaos import limits
@@ -19,11 +19,14 @@ from raftchaos.core.interfaces import Recovery
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, Host, NodeContext
-from raftchaos.faults.records import Effects, Step
+from raftchaos.faults.records import Effects
+from raftchaos.faults.rhythm import beats, without_rhythm
 from raftchaos.faults.undo import UndoJournal
+from raftchaos.faults.uses import Use, inject_all, kind_of, recover_all, total_of, undo_plan_of
 from raftchaos.model.resolved import SEED_MAX, ResolvedStep
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _LOCK_POLL = 0.01
 
@@ -40,17 +43,6 @@ class ReaperState(Protocol):
     def lease_end(self) -> float:
         """The end of the lease that it knows."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """One fault of a run on one target."""
-
-    index: int
-    fault: Fault
-    target: str
-    parameters: Mapping[str, Any]
-    key: str
 
 
 class FaultExecutor:
@@ -80,9 +72,15 @@ class FaultExecutor:
         self._journal = UndoJournal(host.data_dir)
         self._left_behind = self.unfinished()
         self._gate = asyncio.Lock()
-        self._uses: dict[str, tuple[_Use, ...]] = {}
+        self._uses: dict[str, tuple[Use, ...]] = {}
         self._told: dict[str, Effects] = {}
         self._forgotten: set[str] = set()
+        self._followers: dict[str, list[asyncio.Task[None]]] = {}
+        self._troubles: dict[str, str] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._renewed = asyncio.Event()
+        self.on_trouble: Callable[[], None] = lambda: None
+        """Called when `troubles` has changed."""
 
     # ---- what the agent asks
 
@@ -119,9 +117,55 @@ class FaultExecutor:
         """Runs that are marked done, with their effects."""
         return {run: record.effects for run, record in self._journal.records().items() if record.done}
 
+    def happened(self) -> dict[str, bool]:
+        """One-shot runs that were done (True), or that may have been: their peer ended before it wrote that down."""
+        return {
+            run: record.by == "main"
+            for run, record in self._journal.records().items()
+            if record.done and record.kind == "oneShot" and (record.effects or record.by != "main")
+        }
+
+    def troubles(self) -> Mapping[str, str]:
+        """Runs that could not be switched on or off again amid their time, and why."""
+        return self._troubles
+
     def unfinished(self) -> frozenset[str]:
         """Runs whose undo record is open."""
         return frozenset(record.run for record in self._journal.open_records())
+
+    # ---- its life
+
+    async def run(self) -> None:
+        """Renew what holds a deadline outside of main, and switch what pulses, until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            while True:
+                await self._renewed.wait()
+                self._renewed.clear()
+                await self._renew()
+
+    def on_renewed(self, end: float, epoch: int) -> None:
+        """The lease keeper's listener."""
+        self._renewed.set()
+
+    def on_lapsed(self, epoch: int) -> None:
+        """The lease keeper's listener: the agent takes everything back."""
+
+    async def _renew(self) -> None:
+        """Tell the new end of the lease to whatever acts on it without main. Under the lock, like an injection: what
+        the reaper has undone must not come back."""
+        if not any(use.on and use.fault.holds_deadline for uses in self._uses.values() for use in uses):
+            return
+        try:
+            async with self._locked(), asyncio.timeout(limits.INJECT_TIMEOUT):
+                open_ = self.unfinished()
+                on = [use for run, uses in self._uses.items() if run in open_ for use in uses if use.on]
+                end = self._reaper.lease_end
+                for fault in {use.fault.type: use.fault for use in on if use.fault.holds_deadline}.values():
+                    if self._clock.boot() < end:
+                        await fault.renew(end)
+        except (RaftchaosError, TimeoutError) as error:  # the next renewal of the lease comes soon
+            log.warning("could not renew what is on: %s", error or "it took too long")
 
     # ---- injecting
 
@@ -130,7 +174,7 @@ class FaultExecutor:
     ) -> None:
         """Inject a run; see `RunExecutor.start`."""
         epoch = self._journal.epoch
-        uses = self._plan(run, step, targets)
+        uses = self._plan(run, step, targets, seed)
         problem = ""
         async with self._locked():
             self._check(epoch)
@@ -138,7 +182,7 @@ class FaultExecutor:
             if run in self._journal.records():
                 raise Conflict(f"the run {run} was started before; a run is started once")
             self._uses[run] = uses
-            await _in_thread(self._journal.record_open, run, _kind(uses), _steps(uses))
+            await _in_thread(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses))
             try:
                 lease_end = permit()  # the disk may have taken its time
                 self._check(epoch)
@@ -146,15 +190,16 @@ class FaultExecutor:
                 self._journal.mark_done(run, (), "main")
                 del self._uses[run]
                 raise
-            problem = await self._inject(uses, step, seed, lease_end, permit)
+            problem = await self._inject([use for use in uses if use.first.wait == 0], lease_end, permit)
         if problem:
             await self.recover(run)
             raise InjectionFailed(problem)
+        self._follow(run, uses, permit)
 
-    def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...]) -> tuple[_Use, ...]:
+    def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
         context = self._context()
         uses = [
-            _Use(index, self._fault(fault.type), target, fault.parameters, f"{run}#{index}")
+            self._use(run, step, index, target, seed)
             for index, fault in enumerate(step.faults)
             for target in self._fault(fault.type).resolve(fault.parameters, context)
             if target in targets
@@ -164,35 +209,71 @@ class FaultExecutor:
             raise NotFound(f"the run {run} was granted {', '.join(missing) or 'no target'}, which is not here any more")
         return tuple(uses)
 
+    def _use(self, run: str, step: ResolvedStep, index: int, target: str, seed: int) -> Use:
+        wanted = step.faults[index]
+        fault, own = self._fault(wanted.type), fault_seed(seed, step.name, index)
+        use = Use(index, fault, target, wanted.parameters, f"{run}#{index}", own)
+        if not fault.pulses_itself:
+            use.parameters, use.beats = without_rhythm(wanted.parameters), beats(wanted.parameters, own)
+        if use.beats is not None:
+            use.first = next(use.beats)
+        return use
+
     def _check(self, epoch: int) -> None:
         if not self.ready:
             raise Refused("the reaper or the proxy process of this node is not ready")
         if self._journal.epoch != epoch:
             raise Refused("the lease has ended meanwhile: the reaper has undone what was open")
 
-    async def _inject(
-        self, uses: tuple[_Use, ...], step: ResolvedStep, seed: int, lease_end: float, permit: Callable[[], float]
-    ) -> str:
-        """Put everything on; why it is not all on, "" if it is. A halt does not wait for a fault that hangs."""
+    async def _inject(self, uses: Sequence[Use], lease_end: float, permit: Callable[[], float]) -> str:
         timeout = min(limits.INJECT_TIMEOUT, max(lease_end - self._clock.boot(), 0.0))
-        work = asyncio.gather(
-            *(
-                use.fault.inject(use.key, use.target, use.parameters, fault_seed(seed, step.name, use.index), lease_end)
-                for use in uses
-            ),
-            return_exceptions=True,
-        )
-        watch = asyncio.ensure_future(_until_forbidden(permit))
-        both: list[asyncio.Future[Any]] = [work, watch]
+        return await inject_all(uses, lease_end, timeout, permit)
+
+    # ---- switching
+
+    def _follow(self, run: str, uses: Sequence[Use], permit: Callable[[], float]) -> None:
+        switched = [use for use in uses if use.beats is not None]
+        if switched:
+            assert self._group is not None, "`run` switches what pulses"
+            self._followers[run] = [self._group.create_task(self._switch(run, use, permit)) for use in switched]
+
+    async def _switch(self, run: str, use: Use, permit: Callable[[], float]) -> None:
+        """Switch one use by its beats, until it is taken back or something goes wrong."""
+        assert use.beats is not None
+        beat, due = use.first, self._clock.boot() + use.first.wait
+        while True:
+            await self._until(due)
+            problem = "" if use.on else await self._on_again(run, use, permit)
+            due = max(due, self._clock.boot()) + beat.lasts
+            await self._until(due)
+            problem = problem or await recover_all([use])
+            if problem:
+                self._troubles[run] = problem
+                self.on_trouble()
+                return
+            beat = next(use.beats)
+            due += beat.wait
+
+    async def _on_again(self, run: str, use: Use, permit: Callable[[], float]) -> str:
+        """Under the lock and the lease, like the first time. A beat that is not permitted now is left out."""
         try:
-            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return _problems(uses, work.result())
-            return watch.result() if watch.done() else f"the faults were not on within {timeout:.1f} s"
-        finally:
-            for each in both:
-                each.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            async with self._locked():
+                if run not in self.unfinished() or not self.ready:
+                    return ""
+                return await self._inject([use], permit(), permit)
+        except Refused:
+            return ""
+
+    async def _until(self, due: float) -> None:
+        """Timers do not count a suspend: they are compared with the clock."""
+        while (left := due - self._clock.boot()) > 0:  # noqa: ASYNC110 - time is all that is awaited
+            await asyncio.sleep(min(left, limits.SWITCH_LOOK))
+
+    async def _stop_switching(self, run: str) -> None:
+        followers = self._followers.pop(run, [])
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
 
     # ---- taking back
 
@@ -201,15 +282,10 @@ class FaultExecutor:
         uses = self._uses.get(run)
         if uses is None:
             return self._told_by_journal(run)
-        try:
-            async with asyncio.timeout(limits.REVERT):
-                results = await asyncio.gather(
-                    *(use.fault.recover(use.key, use.target) for use in uses), return_exceptions=True
-                )
-        except TimeoutError:
-            return Recovery(False, self._told.get(run, ()), f"the faults were not off within {limits.REVERT:g} s")
-        self._told[run] = effects.larger(self._told.get(run, ()), _total(uses, results))
-        problem = _problems(uses, results) or await self._mark_done(run)
+        await self._stop_switching(run)
+        problem = await recover_all(uses)
+        self._told[run] = effects.larger(self._told.get(run, ()), total_of(uses))
+        problem = problem or await self._mark_done(run)
         return Recovery(not problem, self._told[run], problem)
 
     def _told_by_journal(self, run: str) -> Recovery:
@@ -232,6 +308,7 @@ class FaultExecutor:
     async def forget(self, run: str) -> None:
         """Drop what is kept of a run whose end the cluster knows."""
         self._told.pop(run, None)
+        self._troubles.pop(run, None)
         for use in self._uses.pop(run, ()):
             with contextlib.suppress(RaftchaosError):  # a process that is gone has forgotten by itself
                 await use.fault.forget(use.key, use.target)
@@ -277,43 +354,6 @@ def fault_seed(seed: int, step: str, index: int) -> int:
     """The seed of one fault of a step: the same on every node and in every attempt, so that a sample is the same."""
     digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") & SEED_MAX
-
-
-def _kind(uses: tuple[_Use, ...]) -> str:
-    return "oneShot" if all(use.fault.kind == "oneShot" for use in uses) else "continuous"
-
-
-def _steps(uses: tuple[_Use, ...]) -> list[Step]:
-    return [{**step, "fault": use.index} for use in uses for step in use.fault.undo_steps(use.key, use.target)]
-
-
-def _problems(uses: tuple[_Use, ...], results: list[Any]) -> str:
-    """What went wrong, in words. An error that is none of ours is a defect and goes on."""
-    texts = []
-    for use, result in zip(uses, results, strict=True):
-        if isinstance(result, RaftchaosError):
-            texts.append(f"{use.fault.type} on {use.target}: {result}")
-        elif isinstance(result, BaseException):
-            raise result
-    return "; ".join(texts)
-
-
-def _total(uses: tuple[_Use, ...], results: list[Any]) -> Effects:
-    totals: list[dict[str, int]] = [{"touched": 0} for _ in range(max(use.index for use in uses) + 1)]
-    for use, result in zip(uses, results, strict=True):
-        if isinstance(result, dict):
-            effects.add(totals[use.index], result)
-    return tuple(totals)
-
-
-async def _until_forbidden(permit: Callable[[], float]) -> str:
-    """Returns why, as soon as the injection may not go on."""
-    while True:
-        await asyncio.sleep(limits.INJECT_LOOK)
-        try:
-            permit()
-        except Refused as error:
-            return f"given up amid the injection: {error}"
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

@@ -102,7 +102,10 @@ class Assembly:
             host, node=name, clock=clock, reaper=self.reaper, proxies=lambda: self.proxies.names()
         )
         self.registration = Registration(
-            log=replica, request_ids=request_ids, describe=self._describe, clean=lambda: self.executor.clean
+            log=replica,
+            request_ids=request_ids,
+            describe=self._describe,
+            clean=lambda: self.executor.clean and self.agent.settled,
         )
         self.keeper = LeaseKeeper(
             log=replica,
@@ -183,9 +186,10 @@ class Assembly:
 
     def _connect(self) -> None:
         """Who is told of what."""
-        for listener in (ProxyLease(self.proxy), self.reaper, self.agent):
+        for listener in (ProxyLease(self.proxy), self.reaper, self.executor, self.agent):
             self.keeper.add_listener(listener)
         self.replica.meter = self.counts
+        self.executor.on_trouble = self.agent.wake
         self.replica.nodes = lambda: self.machine.state.nodes
         self.replica.on_applied(self._on_applied)
         self.machine.events.subscribe(self._on_event)
@@ -241,6 +245,7 @@ class Assembly:
         async with asyncio.TaskGroup() as group:
             for part in (
                 self.reaper.run(),
+                self.executor.run(),
                 self.halts.run(),
                 self.agent.run(),
                 self.keeper.run(),

@@ -100,6 +100,7 @@ class DataPlane:
         self.proxies: dict[str, Proxy] = {}
         self.table = FaultTable(FAULTS, self._faults_changed)
         self._lease_timer: asyncio.TimerHandle | None = None
+        self._pulse_timers: dict[str, asyncio.TimerHandle] = {}
 
     async def add_proxy(self, spec: ProxySpec, sock: socket.socket) -> str:
         """Serve a proxy on a listening socket, which is ours from now on; the address at which it listens.
@@ -154,13 +155,27 @@ class DataPlane:
         """End everything."""
         if self._lease_timer is not None:
             self._lease_timer.cancel()
+        for timer in self._pulse_timers.values():
+            timer.cancel()
         for name in list(self.proxies):
             await self.remove_proxy(name)
 
     def _faults_changed(self, name: str) -> None:
         proxy = self.proxies.get(name)
         if proxy is not None:
-            proxy.set_faults(self.table.faults(name))
+            proxy.set_faults(self.table.faults(name, self.clock.boot()))
+            self._watch_pulses(name)
+
+    def _watch_pulses(self, name: str) -> None:
+        """Let a timer switch the pulses of a proxy."""
+        timer = self._pulse_timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        now = self.clock.boot()
+        due = self.table.switches(now).get(name)
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._pulse_timers[name] = loop.call_later(due - now, self._faults_changed, name)
 
     def _watch_lease(self) -> None:
         """Let a timer end the lease. It does not count the time that the machine was suspended, so it looks again."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 BURN = "burn"
 """A fault that no proxy bears: it stays until main or the reaper takes it back."""
 
+STRIKE = "strike"
+"""A one-shot fault: it is done and over, and must never be done twice."""
+
 
 @dataclass
 class Effect:
@@ -43,6 +46,7 @@ class BurnFault:
     kind = "continuous"
     recovery_seconds = 1.5
     pulses_itself = False
+    holds_deadline = False
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -88,3 +92,28 @@ class BurnFault:
     async def observe(self) -> dict[str, str]:
         """Nobody asks a simulated machine."""
         return {}
+
+
+class StrikeFault(BurnFault):
+    """A one-shot fault: main may be frozen or killed before the act, or between it and its record."""
+
+    type = STRIKE
+    kind = "oneShot"
+
+    def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
+        """The whole machine."""
+        return ("strike:all",)
+
+    def undo_steps(self, key: str, target: str) -> list[Step]:
+        """Nothing can be taken back."""
+        return []
+
+    async def inject(self, key: str, target: str, parameters: Mapping[str, Any], seed: int, lease_end: float) -> None:
+        """It is done after some milliseconds."""
+        await self._machine.wait(0.001, 0.04)
+        self._machine.strike(key)
+        await self._machine.wait(0.001, 0.02)
+
+    async def recover(self, key: str, target: str) -> dict[str, int]:
+        """What it did."""
+        return {"touched": 1}

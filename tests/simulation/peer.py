@@ -34,7 +34,7 @@ from raftchaos.faults import build_faults
 from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.peer.services import Services
-from tests.simulation.effects import BURN, BurnFault
+from tests.simulation.effects import BURN, STRIKE, BurnFault, StrikeFault
 from tests.simulation.joining import ask_to_join, until_it_is_let_in
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.proxy_process import PROXIES, ProxyLink
@@ -145,7 +145,7 @@ class PeerProcess:
         self.proxy = ProxyLink(machine)
         self.reaper = ReaperLink(machine, self)
         host = Host(proxy=self.proxy, data_dir=machine.folder)
-        faults = {**build_faults(host, sorted(ON_PROXIES)), BURN: BurnFault(machine)}
+        faults = {**build_faults(host, sorted(ON_PROXIES)), BURN: BurnFault(machine), STRIKE: StrikeFault(machine)}
         self.executor = FaultExecutor(
             host,
             node=name,
@@ -156,7 +156,10 @@ class PeerProcess:
         )
         common: dict[str, Any] = {"mailbox": mailbox, "state": lambda: self.state.state}
         self.registration = Registration(
-            log=self.replica, request_ids=ids, describe=self._describe, clean=lambda: self.executor.clean
+            log=self.replica,
+            request_ids=ids,
+            describe=self._describe,
+            clean=lambda: self.executor.clean and self.agent.settled,
         )
         self.keeper = LeaseKeeper(
             log=self.replica,
@@ -186,7 +189,7 @@ class PeerProcess:
         self.leader = Leader(log=self.replica, clock=machine, request_ids=ids, plan=plan, **common)
         self.membership = Membership(log=self.replica, request_ids=ids, **common)
         self.services = self._services(ids)
-        for listener in (self.proxy, self.reaper, self.agent, self):
+        for listener in (self.proxy, self.reaper, self.executor, self.agent, self):
             self.keeper.add_listener(listener)
 
     def _services(self, ids: RequestIds) -> Services:
@@ -234,6 +237,7 @@ class PeerProcess:
                 self.proxy.run(self.agent.wake),
                 self.reaper.run(self.agent.wake),
                 self.halts.run(),
+                self.executor.run(),
                 self.agent.run(),
                 self.keeper.run(),
                 self.leader.run(),

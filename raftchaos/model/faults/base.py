@@ -40,8 +40,8 @@ class FaultParameters(Parameters):
 
     pulse: Pulse | None = Field(
         default=None,
-        description="Lets the fault come and go: {activeSeconds, dormantSeconds, initialDelaySeconds}; absent: it is on "
-        "all the time.",
+        description="Lets the fault come and go: {activeSeconds, dormantSeconds, initialDelaySeconds}; absent: it is "
+        "on all the time.",
     )
 
 
@@ -66,10 +66,10 @@ class FaultType:
     """An entry of the catalogue.
 
     `kind` is "continuous" (has an undo, lives on a lease; its parameters are a `FaultParameters`) or "oneShot" (no undo
-    and no lease; an `OneShotParameters`). `needs` are names of `faults.needs`. `protocol` is what the proxied bytes must
-    be, if the fault is done by a proxy. `recovery_seconds` is how long the recovery takes at most; with the lateness of
-    `limits` it fits into `limits.REVERT`. `deed` says in a sentence what was done to its target, as in "while it was
-    slowed". `example` are the fewest parameters that make sense, by their names in documents.
+    and no lease; an `OneShotParameters`). `needs` are names of `faults.needs`. `protocol` is what the proxied bytes
+    must be, if the fault is done by a proxy. `recovery_seconds` is how long the recovery takes at most; with the
+    lateness of `limits` it fits into `limits.REVERT`. `deed` says in a sentence what was done to its target, as in
+    "while it was slowed". `example` are the fewest parameters that make sense, by their names in documents.
     """
 
     type: str

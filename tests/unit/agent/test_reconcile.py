@@ -22,6 +22,7 @@ from raftchaos.agent.reconcile import (
     reconcile,
 )
 from raftchaos.agent.records import OVER, LocalRun, Phase
+from raftchaos.core.reasons import MAY_HAVE_HAPPENED
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.model.nodes import Node, NodeStatus
 from raftchaos.model.resolved import (
@@ -125,6 +126,14 @@ TABLE: list[tuple[str, View, list[object]]] = [
     ("it is told once the reaper has undone it", view(run(RunStatus.ACTIVE, incarnation=6), clean=False), []),
     ("with what it did", view(run(RunStatus.ACTIVE, incarnation=6), undone={str(RUN): EFFECT}),
      [ReportFinished(RUN, INTERRUPTED, "peerRestarted", EFFECT)]),
+    ("a one-shot run that an earlier start has done is told as done",
+     view(run(RunStatus.GRANTED, incarnation=6), undone={str(RUN): EFFECT}, happened={str(RUN): True}),
+     [ReportFinished(RUN, RunStatus.DONE, "", EFFECT)]),
+    ("one that it may have done has failed, so that it is not attempted again",
+     view(CANCELLED, undone={str(RUN): ()}, happened={str(RUN): False}),
+     [ReportFinished(RUN, RunStatus.FAILED, MAY_HAVE_HAPPENED)]),
+    ("what cannot be switched on again has failed", view(ACTIVE, here=ON, troubles={str(RUN): "no"}),
+     [Recover(RUN, RunStatus.FAILED, "no")]),
     ("a grant waits for the executor", view(GRANTED, ready=False), []),
     ("and for a lease with some time left", view(GRANTED, lease_left=0.4), []),
     ("while halted it is over", halted(view(GRANTED)), [ReportFinished(RUN, INTERRUPTED, "halted")]),
