@@ -42,6 +42,7 @@ SNAPSHOT_WORKING: Final = 2 * 1024 * 1024  # nodes, unfinished tasks, their runs
 HALTS: Final = 256  # in force at once
 HALTS_LIFTED: Final = 1_000  # ids of lifted halts that are remembered
 RUN_TARGETS: Final = 200  # what one run is done to; a node has no more proxies
+TARGET: Final = 256  # characters of one target: a path, a network, a command
 RUN_REASON: Final = 96  # bytes of a run's reason in the state
 RUN_ENCODED: Final = 320  # a run in a snapshot, its effects and targets not counted
 EFFECT_COUNTS: Final = 6  # counts that one fault reports
@@ -150,6 +151,7 @@ TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it
 # ---- runs on their node
 INJECT_TIMEOUT: Final = 2.0  # all faults of a run together; the end of the lease cuts it shorter
 INJECT_LOOK: Final = 0.1  # an injection that may not go on (a halt, a cancel) is given up within this
+CAN_WAIT: Final = 0.8  # targets say within this whether they can do a task; a submit is answered in WRITE_TIMEOUT
 SWITCH_LOOK: Final = 0.5  # the clock is compared this often while the next beat of a pulse is awaited
 START_MARGIN: Final = 0.5  # of the lease must be left to begin an injection, or the reaper may find main amid it
 UNDO_LOCK_WAIT: Final = 5.0  # main waits this long for a reaper that undoes

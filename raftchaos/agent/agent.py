@@ -18,6 +18,7 @@ from raftchaos.agent.records import LocalRun, Phase
 from raftchaos.agent.words import Words
 from raftchaos.clock import Clock
 from raftchaos.core.commands import RunActive, RunFinished, StartRun
+from raftchaos.core.counting import types_of
 from raftchaos.core.interfaces import Lease, Meter, NullMeter, ReplicatedLog, RunExecutor
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import ActiveFault
@@ -238,7 +239,8 @@ class Agent:
         if now < self._not_before.get(run, 0.0) or starting >= limits.RUN_ACTIONS:
             return
         wanted = self._state().runs[run]
-        local = LocalRun(run, wanted.targets, wanted.duration_seconds, self._lease.epoch)
+        types = types_of(self._state(), wanted)
+        local = LocalRun(run, wanted.targets, types, wanted.duration_seconds, self._lease.epoch)
         self._runs[run] = local
         self._spawn(self._inject(local))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from raftchaos import limits
 from raftchaos.agent.records import OVER, LocalRun, Phase
 from raftchaos.core import reasons
+from raftchaos.core.counting import types_of
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import Node
 from raftchaos.model.runs import ANY_NODE, Effect, InterruptReason, Run, RunId, RunStatus
@@ -238,7 +239,7 @@ def _without_record(view: View, run: Run, grants: Mapping[RunId, int]) -> Iterat
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, view.halt_reason)
     elif grants.get(run.id, OVER) == OVER:
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, str(InterruptReason.LEASE))
-    elif view.me is not None and view.ready and view.lease_left > limits.START_MARGIN and _free(view, run.targets):
+    elif view.me is not None and view.ready and view.lease_left > limits.START_MARGIN and _free(view, run):
         yield Start(run.id)
 
 
@@ -268,10 +269,16 @@ def _takes_part(view: View, offer: Run) -> bool:
     )
 
 
-def _free(view: View, targets: tuple[str, ...]) -> bool:
-    """Whether nothing on this node is, or may be, done to any of the targets."""
-    taken = {target for local in view.local.values() if local.present for target in local.targets}
-    return taken.isdisjoint(targets)
+def _free(view: View, run: Run) -> bool:
+    """Whether nothing of the same type on this node is, or may be, done to any of its targets."""
+    types = types_of(view.state, run)
+    taken = {
+        target
+        for local in view.local.values()
+        if local.present and not types.isdisjoint(local.types)
+        for target in local.targets
+    }
+    return taken.isdisjoint(run.targets)
 
 
 def _mine(view: View, run: Run | None) -> bool:

@@ -16,6 +16,7 @@ from raftchaos.core.interfaces import Outcome, ReplicaStatus
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import UsageError, error_of_code
 from raftchaos.model.events import Event
+from raftchaos.model.resolved import ResolvedOrchestration
 
 LAST_NUMBER = 2**31 - 1
 """Greater than the number of any event: `EventId(index, LAST_NUMBER)` stands after all events of that index."""
@@ -222,6 +223,13 @@ class PeerServices(Protocol):
         ...
 
     # ---- tasks -------------------------------------------------------------------------------------------------
+
+    async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
+        """Asks every target whether it can do its steps; a task that exists is not looked at again.
+
+        Raises Refused with what each of them lacks. Changes nothing; a target that does not answer is not waited for.
+        """
+        ...
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         """Accepts a `ResolvedOrchestration.to_dict()` as the task of this id.

@@ -12,6 +12,7 @@ import psutil
 
 from raftchaos import limits
 from raftchaos._version import VERSION
+from raftchaos.agent.abilities import Abilities
 from raftchaos.agent.agent import Agent
 from raftchaos.agent.data_directory import DataDirectory
 from raftchaos.agent.halts import LocalHalts
@@ -153,6 +154,9 @@ class Assembly:
             meter=self.counts,
         )
         self.membership = Membership(log=replica, mailbox=mailbox, state=lambda: machine.state, request_ids=request_ids)
+        abilities = Abilities(
+            name=name, log=replica, mailbox=mailbox, executor=lambda: self.executor, request_ids=request_ids
+        )
         self.vitals = Vitals(
             data,
             clock=clock,
@@ -174,6 +178,7 @@ class Assembly:
             halts=self.halts,
             node_proxies=self.proxies,
             membership=self.membership,
+            abilities=abilities,
             feed=self.feed,
             vitals=self.vitals,
             request_ids=request_ids,

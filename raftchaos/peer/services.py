@@ -8,6 +8,7 @@ from typing import Any
 
 from raftchaos import limits
 from raftchaos._version import VERSION
+from raftchaos.agent.abilities import Abilities
 from raftchaos.agent.agent import Agent
 from raftchaos.agent.halts import LocalHalts
 from raftchaos.agent.membership import Membership
@@ -15,6 +16,7 @@ from raftchaos.agent.proxies import NodeProxies
 from raftchaos.api.feed import EventFeed
 from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
+from raftchaos.core.admission import admit
 from raftchaos.core.backup import Backup
 from raftchaos.core.backup import encode as encode_backup
 from raftchaos.core.commands import CancelTask, Command, DrainNode, PauseTask, Resume, ResumeTask, SubmitTask, encode
@@ -35,6 +37,7 @@ from raftchaos.core.services import (
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import NotFound
 from raftchaos.model.events import Event
+from raftchaos.model.resolved import ResolvedOrchestration
 from raftchaos.peer.vitals import Vitals
 
 
@@ -52,6 +55,7 @@ class Services:
     halts: LocalHalts
     node_proxies: NodeProxies
     membership: Membership
+    abilities: Abilities
     feed: EventFeed
     vitals: Vitals
     request_ids: RequestIds
@@ -121,6 +125,15 @@ class Services:
         outcome = await self.replica.propose(request_id or self.request_ids.next(), encode(command))
         raise_for_result(outcome.result)
         return outcome
+
+    async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
+        """See PeerServices."""
+        state = self.state
+        if task in state.tasks or task in state.finished:
+            return  # it was accepted before: what it does by now stands in the way of doing it again
+        admitted = admit(state, task, orchestration, int(self.clock.wall() * 1000)).accepted
+        if admitted is not None:
+            await self.abilities.check(orchestration, admitted.targets)
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         """See PeerServices."""

@@ -28,8 +28,9 @@ from raftchaos.core.services import (
     raise_for_result,
 )
 from raftchaos.core.state import ClusterState, HaltRecord
-from raftchaos.errors import Conflict, NoQuorum, NotFound, RaftchaosError
+from raftchaos.errors import Conflict, NoQuorum, NotFound, RaftchaosError, Refused
 from raftchaos.model.events import Event
+from raftchaos.model.resolved import ResolvedOrchestration
 
 TERM = 3
 DIRECTORY = "d" * 32
@@ -78,6 +79,7 @@ class FakePeer:
         self.quorum = True
         self.lagging = False
         self.live = True
+        self.lacking = ""
         self.error: RaftchaosError | None = None
         self.crash: Exception | None = None
         self.writes = 0
@@ -185,6 +187,10 @@ class FakePeer:
 
     async def metrics_text(self) -> str:
         return "# TYPE raftchaos_is_leader gauge\nraftchaos_is_leader 1.0\n"
+
+    async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
+        if self.lacking and task not in self.state.tasks:
+            raise Refused(self.lacking)
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         return self.write(commands.SubmitTask(task, dict(orchestration)))
