@@ -301,6 +301,10 @@ class ProxyControl(Protocol):
         tells whether it did anything."""
         ...
 
+    async def active(self) -> dict[str, tuple[str, str]]:
+        """What is on now, as the process itself says: type and proxy by key. Raises ProxyUnavailable."""
+        ...
+
     async def forget(self, run: str) -> None:
         """Drop the counters of a recovered fault. Idempotent."""
         ...

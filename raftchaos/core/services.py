@@ -8,8 +8,8 @@ methods are cheap, do no I/O and never raise; what may wait is `async` and raise
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from raftchaos import limits
 from raftchaos.core.interfaces import Outcome, ReplicaStatus
@@ -66,6 +66,31 @@ class ActiveFault:
     """Its type."""
     target: str
     """What it is done to, e.g. `proxy:payments`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFault:
+    """A fault that is on at this peer, as read back from the world, beside what the undo journal says of it."""
+
+    DORMANT: ClassVar[str] = "dormant"
+    """It pulses or repeats, and is off at this moment."""
+    MISSING: ClassVar[str] = "missing"
+    """The undo journal says that it is on, and it is not there."""
+    LEFT_OVER: ClassVar[str] = "leftOver"
+    """It is there, and the undo journal does not say so."""
+    UNREADABLE: ClassVar[str] = "unreadable"
+    """Nobody can tell whether it is there."""
+
+    run: str
+    """Id of its run, or what names it if it is of none."""
+    fault: str
+    target: str
+    journal: bool
+    """Whether the undo journal holds it."""
+    mark: str
+    """One of the words above; empty if world and journal agree that it is on."""
+    effect: Mapping[str, int] = field(default_factory=dict)
+    """What it has done so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +218,15 @@ class PeerServices(Protocol):
 
     def active_faults(self) -> Sequence[ActiveFault]:
         """The faults that are on at this peer now, by run."""
+        ...
+
+    async def seen_faults(self) -> Sequence[SeenFault]:
+        """What is on at this peer as read back from the world, beside what its undo journal says."""
+        ...
+
+    @property
+    def unable(self) -> Mapping[str, str]:
+        """The fault types that this peer's machine cannot do, and why not."""
         ...
 
     def local_halts(self) -> Sequence[HaltRecord]:

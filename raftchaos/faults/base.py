@@ -25,6 +25,8 @@ class NodeContext:
     name: str
     proxies: tuple[str, ...]
     """Names of the node's proxies, sorted."""
+    disarmed: tuple[str, ...] = ()
+    """Names of the safety nets that the experiment does without, as `model.safety` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,10 @@ class Fault(Protocol):
         """What it has done so far, while it is on."""
         ...
 
-    async def observe(self) -> dict[str, str]:
-        """What of this type is on now, as read back from the kernel, the processes or the proxy, whoever put it there:
-        target by key (for what has no key of ours, any text that names it)."""
+    async def observe(self) -> list[tuple[str, str]] | None:
+        """What of this type is on now, as read back from the kernel, the processes or the proxy, not from memory: pairs
+        of key and target, exactly as they were injected. What cannot be told to be of a run of ours has any text that
+        names it for its key. None if it cannot be read back at all."""
         ...
 
 
@@ -171,6 +174,6 @@ class CatalogueFault(Generic[P]):
         """Nothing is known before the recovery, unless a subclass says so."""
         return {}
 
-    async def observe(self) -> dict[str, str]:
+    async def observe(self) -> list[tuple[str, str]] | None:
         """Nothing can be read back, unless a subclass says so."""
-        return {}
+        return None

@@ -16,9 +16,11 @@ from typing import Any, Protocol, TypeVar
 from raftchaos import limits
 from raftchaos.clock import Clock
 from raftchaos.core.interfaces import Recovery
+from raftchaos.core.services import SeenFault
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, Host, NodeContext
+from raftchaos.faults.inventory import take_inventory
 from raftchaos.faults.records import Effects
 from raftchaos.faults.rhythm import beats, without_rhythm
 from raftchaos.faults.undo import UndoJournal
@@ -103,7 +105,7 @@ class FaultExecutor:
 
     def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
         """All targets of a step on this node, sorted."""
-        context = self._context()
+        context = self._context(step)
         found = {
             target for fault in step.faults for target in self._fault(fault.type).resolve(fault.parameters, context)
         }
@@ -167,6 +169,10 @@ class FaultExecutor:
         except (RaftchaosError, TimeoutError) as error:  # the next renewal of the lease comes soon
             log.warning("could not renew what is on: %s", error or "it took too long")
 
+    async def inventory(self) -> tuple[SeenFault, ...]:
+        """What is on, as read back from the world, beside what the undo journal says."""
+        return await take_inventory(self._faults, self._uses, self._journal.open_records())
+
     # ---- injecting
 
     async def start(
@@ -197,7 +203,7 @@ class FaultExecutor:
         self._follow(run, uses, permit)
 
     def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
-        context = self._context()
+        context = self._context(step)
         uses = [
             self._use(run, step, index, target, seed)
             for index, fault in enumerate(step.faults)
@@ -339,8 +345,8 @@ class FaultExecutor:
             finally:
                 self._journal.unlock()
 
-    def _context(self) -> NodeContext:
-        return NodeContext(self._node, tuple(sorted(self._proxies())))
+    def _context(self, step: ResolvedStep) -> NodeContext:
+        return NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
 
     def _fault(self, name: str) -> Fault:
         fault = self._faults.get(name)

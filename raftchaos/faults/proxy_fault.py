@@ -49,6 +49,19 @@ class ProxyFault(CatalogueFault[ProxyFaultParameters]):
         """Ask the proxy process to end it; returns its counters."""
         return await self._proxy.recover(key_on(key, target))
 
+    async def effects(self, key: str, target: str) -> dict[str, int]:
+        """The counters of the proxy process."""
+        return (await self._proxy.effects()).get(key_on(key, target), {})
+
+    async def observe(self) -> list[tuple[str, str]] | None:
+        """What the proxy process says is on."""
+        active = await self._proxy.active()
+        return [
+            (key.rpartition("@")[0] or key, PREFIX + name)
+            for key, (fault, name) in active.items()
+            if fault == self.type
+        ]
+
     async def forget(self, key: str, target: str) -> None:
         """Let the proxy process drop the counters."""
         await self._proxy.forget(key_on(key, target))

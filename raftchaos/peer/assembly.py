@@ -179,6 +179,7 @@ class Assembly:
             node_proxies=self.proxies,
             membership=self.membership,
             abilities=abilities,
+            executor=self.executor,
             feed=self.feed,
             vitals=self.vitals,
             request_ids=request_ids,

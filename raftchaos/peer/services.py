@@ -32,10 +32,12 @@ from raftchaos.core.services import (
     JoinAnswer,
     JoinRequest,
     ProxyRecord,
+    SeenFault,
     raise_for_result,
 )
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import NotFound
+from raftchaos.faults.executor import FaultExecutor
 from raftchaos.model.events import Event
 from raftchaos.model.resolved import ResolvedOrchestration
 from raftchaos.peer.vitals import Vitals
@@ -56,6 +58,7 @@ class Services:
     node_proxies: NodeProxies
     membership: Membership
     abilities: Abilities
+    executor: FaultExecutor
     feed: EventFeed
     vitals: Vitals
     request_ids: RequestIds
@@ -94,6 +97,15 @@ class Services:
     def active_faults(self) -> Sequence[ActiveFault]:
         """See PeerServices."""
         return self.agent.active_faults()
+
+    async def seen_faults(self) -> Sequence[SeenFault]:
+        """See PeerServices."""
+        return await self.executor.inventory()
+
+    @property
+    def unable(self) -> Mapping[str, str]:
+        """See PeerServices."""
+        return self.executor.unable
 
     def local_halts(self) -> Sequence[HaltRecord]:
         """See PeerServices."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from raftchaos import limits
-from raftchaos.proxy.toxic import ParameterError, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,18 @@ _LEAST = 0.001  # rounding must not make a timer that is due at once, for ever
 
 
 def read_schedule(parameters: Mapping[str, Any], now: float) -> Schedule | None:
-    """The schedule of the parameter `pulse` of a fault that begins now; None without one. Raises ParameterError."""
+    """The schedule of the parameter `pulse` of a fault that begins now; None without one. Raises ValueError."""
     pulse = parameters.get("pulse")
     if pulse is None:
         return None
     if not isinstance(pulse, Mapping):
-        raise ParameterError(f"pulse is {pulse!r}, expected activeSeconds, dormantSeconds, initialDelaySeconds")
-    spans = [number(pulse, name, 0.0, limits.RHYTHM_SHORTEST, limits.STEP_DURATION) for name in _SPANS]
-    return Schedule(now + number(pulse, "initialDelaySeconds", 0.0, 0.0, limits.STEP_DURATION), *spans)
+        raise ValueError(f"pulse is {pulse!r}, expected activeSeconds, dormantSeconds, initialDelaySeconds")
+    active, dormant = (_span(pulse, name, limits.RHYTHM_SHORTEST) for name in ("activeSeconds", "dormantSeconds"))
+    return Schedule(now + _span({"initialDelaySeconds": 0.0, **pulse}, "initialDelaySeconds", 0.0), active, dormant)
 
 
-_SPANS = ("activeSeconds", "dormantSeconds")
+def _span(pulse: Mapping[str, Any], name: str, least: float) -> float:
+    value = pulse.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= limits.STEP_DURATION:
+        raise ValueError(f"{name} of the pulse is {value!r}, expected {least:g} to {limits.STEP_DURATION:g} seconds")
+    return float(value)

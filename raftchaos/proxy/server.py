@@ -179,6 +179,9 @@ class ControlServer:
     async def _do_effects(self, message: dict[str, Any], fds: list[int]) -> Answer:
         return {"effects": self._plane.table.effects()}, []
 
+    async def _do_active(self, message: dict[str, Any], fds: list[int]) -> Answer:
+        return {"active": self._plane.table.active()}, []
+
     async def _do_forget(self, message: dict[str, Any], fds: list[int]) -> Answer:
         self._plane.table.forget(text(message, "run"))
         return {}, []

@@ -15,7 +15,7 @@ from raftchaos import limits
 from raftchaos.errors import FaultRefused
 from raftchaos.proxy.schedule import Schedule, read_schedule
 from raftchaos.proxy.specs import FaultSpec
-from raftchaos.proxy.toxic import Fault, ParameterError
+from raftchaos.proxy.toxic import Fault
 
 Effects = dict[str, int]
 
@@ -73,6 +73,10 @@ class FaultTable:
     def runs(self) -> list[str]:
         """The runs that are on, sorted."""
         return sorted({run for run, _ in self._active})
+
+    def active(self) -> dict[str, tuple[str, str]]:
+        """Type and proxy of what is here, by run; a pulse counts while it is off, too."""
+        return {run: (active.spec.fault, proxy) for (run, proxy), active in self._active.items()}
 
     def effects(self) -> dict[str, Effects]:
         """What every known run did, the ended ones included."""
@@ -167,7 +171,7 @@ class FaultTable:
         try:
             fault = kind(spec.parameters, spec.seed)
             schedule = read_schedule(spec.parameters, now)
-        except ParameterError as error:
+        except ValueError as error:  # a parameter that cannot be used
             raise FaultRefused(f"{spec.fault}: {error}") from None
         self._active[key] = ActiveFault(spec, fault, schedule)
         self._on_change(spec.proxy)

@@ -89,9 +89,9 @@ class BurnFault:
         """Nobody asks a simulated machine."""
         return {}
 
-    async def observe(self) -> dict[str, str]:
+    async def observe(self) -> list[tuple[str, str]] | None:
         """Nobody asks a simulated machine."""
-        return {}
+        return None
 
 
 class StrikeFault(BurnFault):

@@ -25,6 +25,7 @@ from raftchaos.core.services import (
     JoinAnswer,
     JoinRequest,
     ProxyRecord,
+    SeenFault,
     raise_for_result,
 )
 from raftchaos.core.state import ClusterState, HaltRecord
@@ -80,6 +81,7 @@ class FakePeer:
         self.lagging = False
         self.live = True
         self.lacking = ""
+        self.seen: list[SeenFault] = []
         self.error: RaftchaosError | None = None
         self.crash: Exception | None = None
         self.writes = 0
@@ -165,6 +167,13 @@ class FakePeer:
 
     def health(self) -> Health:
         return Health(self.live, self.quorum, () if self.quorum else ("it sees no leader",))
+
+    async def seen_faults(self) -> Sequence[SeenFault]:
+        return self.seen
+
+    @property
+    def unable(self) -> Mapping[str, str]:
+        return {"reset_peer": "this machine has no proxy process"}
 
     def active_faults(self) -> Sequence[ActiveFault]:
         runs = [run for run in self.machine.state.runs.values() if run.live and run.node == self._name]

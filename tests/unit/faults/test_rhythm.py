@@ -42,6 +42,7 @@ class Recording:
         self.renewed: list[float] = []
         self.changed = asyncio.Event()
         self.fails = False
+        self.observed: list[tuple[str, str]] | None = None
         self.journal: UndoJournal | None = None
 
     def why_not(self) -> str:
@@ -75,8 +76,8 @@ class Recording:
     async def effects(self, key: str, target: str) -> dict[str, int]:
         return {"touched": 1}
 
-    async def observe(self) -> dict[str, str]:
-        return {}
+    async def observe(self) -> list[tuple[str, str]] | None:
+        return self.observed
 
     async def called(self, count: int) -> None:
         async with asyncio.timeout(SOON):
