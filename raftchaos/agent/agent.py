@@ -19,7 +19,8 @@ from raftchaos.agent.words import Words
 from raftchaos.clock import Clock
 from raftchaos.core.commands import RunActive, RunFinished, StartRun
 from raftchaos.core.counting import types_of
-from raftchaos.core.interfaces import Lease, Meter, NullMeter, ReplicatedLog, RunExecutor
+from raftchaos.core.interfaces import Lease, ReplicatedLog, RunExecutor
+from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import ActiveFault
 from raftchaos.core.state import ClusterState
@@ -91,7 +92,7 @@ class Agent:
     def active_faults(self) -> tuple[ActiveFault, ...]:
         """What is on, or may still be on, at this node."""
         return tuple(
-            ActiveFault(str(run), fault, target)
+            ActiveFault(str(run), fault, target, local.problem)
             for run, local in sorted(self._runs.items())
             if local.present
             for fault, target in self._executor.uses(str(run))
@@ -317,8 +318,11 @@ class Agent:
             await asyncio.sleep(pause)
             pause = min(pause * 2, limits.RECOVERY_RETRY_MAX)
         assert local.status is not None
-        status = RunStatus.FAILED if local.stuck else local.status
-        self._end(local, status, local.problem if local.stuck else local.reason)
+        if local.stuck:
+            self._end(local, RunStatus.FAILED, local.problem)
+        else:
+            good = local.status in (RunStatus.SUCCEEDED, RunStatus.DONE)
+            self._end(local, local.status, self._executor.untouched(str(local.id)) if good else local.reason)
         self.wake()
 
     def _end(self, local: LocalRun, status: RunStatus, reason: str) -> None:

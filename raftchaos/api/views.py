@@ -87,7 +87,7 @@ def nodes_summary(state: ClusterState) -> Json:
 
 def fault_view(fault: ActiveFault) -> Json:
     """A fault that is on."""
-    return {"run": fault.run, "fault": fault.fault, "target": fault.target}
+    return {"run": fault.run, "fault": fault.fault, "target": fault.target, "problem": fault.problem}
 
 
 def health_view(health: Health, *, name: str) -> Json:

@@ -66,6 +66,8 @@ class ActiveFault:
     """Its type."""
     target: str
     """What it is done to, e.g. `proxy:payments`."""
+    problem: str = ""
+    """Why the last try to take its run back has failed; it is tried again."""
 
 
 @dataclass(frozen=True, slots=True)

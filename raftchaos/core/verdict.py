@@ -8,6 +8,7 @@ from raftchaos.core.progress import FAILING, Progress, SlotState, may_have_happe
 from raftchaos.model.runs import Run, RunStatus
 from raftchaos.model.tasks import TaskStatus, Verdict
 
+_GOOD: Final = (RunStatus.SUCCEEDED, RunStatus.DONE)
 MAYBE: Final = " (it may have happened, and is not repeated)"
 
 
@@ -78,5 +79,6 @@ def without_evidence(progress: Progress) -> str:
             return f"no evidence: the step {step.name!r} ran nowhere"
         for place, fault in enumerate(step.faults):
             if touched(runs, place) <= 0:
-                return f"no evidence: {fault.type} of the step {step.name!r} touched nothing"
+                why = next((run.reason for run in runs if run.status in _GOOD and run.reason), "")
+                return f"no evidence: {fault.type} of the step {step.name!r} touched nothing{f': {why}' if why else ''}"
     return ""

@@ -9,7 +9,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from raftchaos.core.interfaces import Meter, NullMeter, ProxyControl
+from raftchaos.core.interfaces import ProxyControl
+from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.errors import UsageError
 from raftchaos.faults import needs
 from raftchaos.faults.records import Step

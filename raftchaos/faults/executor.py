@@ -25,6 +25,8 @@ from raftchaos.faults.records import Effects
 from raftchaos.faults.rhythm import beats, without_rhythm
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.faults.uses import Use, inject_all, kind_of, recover_all, total_of, undo_plan_of
+from raftchaos.model.faults import FAULTS
+from raftchaos.model.faults.described import nothing_touched
 from raftchaos.model.resolved import SEED_MAX, ResolvedStep
 
 T = TypeVar("T")
@@ -66,6 +68,7 @@ class FaultExecutor:
         self._clock = clock
         self._reaper = reaper
         self._proxy = host.proxy
+        self._meter = host.meter
         self._proxies = proxies
         every = build_faults(host) if faults is None else faults
         self.unable = {name: problem for name, fault in sorted(every.items()) if (problem := fault.why_not())}
@@ -114,6 +117,12 @@ class FaultExecutor:
     def uses(self, run: str) -> tuple[tuple[str, str], ...]:
         """The fault types and targets of a run that was started and not forgotten."""
         return tuple((use.fault.type, use.target) for use in self._uses.get(run, ()))
+
+    def untouched(self, run: str) -> str:
+        """In a sentence, what did nothing of a run that was taken back."""
+        uses, effects_ = self._uses.get(run, ()), self._told.get(run, ())
+        idle = [use for use in uses if use.index < len(effects_) and not effects_[use.index].get("touched")]
+        return nothing_touched(FAULTS.get(idle[0].fault.type), idle[0].target) if idle else ""
 
     def undone(self) -> dict[str, Effects]:
         """Runs that are marked done, with their effects."""
@@ -290,6 +299,8 @@ class FaultExecutor:
             return self._told_by_journal(run)
         await self._stop_switching(run)
         problem = await recover_all(uses)
+        for fault in {use.fault.type for use in uses if use.on}:
+            self._meter.recover_failed(fault)
         self._told[run] = effects.larger(self._told.get(run, ()), total_of(uses))
         problem = problem or await self._mark_done(run)
         return Recovery(not problem, self._told[run], problem)

@@ -43,6 +43,14 @@ def as_data(fault: FaultType) -> dict[str, Any]:
     }
 
 
+def nothing_touched(fault: FaultType | None, target: str) -> str:
+    """In a sentence, that a fault touched nothing at its target (`<what>:<name>`). None is a fault of a plug-in."""
+    where = target.replace(":", " ", 1)
+    deed = "under the fault" if fault is None else fault.deed
+    what = {"http": "request", "tcp": "traffic"}.get("" if fault is None else str(fault.protocol))
+    return f"no {what} reached {where} {deed}" if what else f"nothing was touched at {where} {deed}"
+
+
 def page(faults: Iterable[FaultType], meaning: Callable[[str], tuple[str, str]], scenarios: Mapping[str, str]) -> str:
     """The catalogue in Markdown. `meaning` gives what a need means and how to get it; `scenarios` are the built-in ones
     with what they are like."""

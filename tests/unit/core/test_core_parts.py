@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -336,6 +337,9 @@ def test_a_verdict_needs_evidence_of_every_fault_of_every_step() -> None:
     assert conclude(Progress(task, good)).verdict is Verdict.PASSED
     assert conclude(Progress(task, good[:3])).verdict is Verdict.INCONCLUSIVE
     assert "'two' touched nothing" in conclude(Progress(task, good[:3])).reason
+    why = "no request reached proxy web while it was slowed"
+    told = [*good[:2], replace(good[2], reason=why)]
+    assert conclude(Progress(task, told)).reason == f"no evidence: latency of the step 'two' touched nothing: {why}"
 
 
 # ---- previews

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raftchaos.clock import SystemClock
-from raftchaos.core.interfaces import NullMeter
+from raftchaos.core.meter import NullMeter
 from raftchaos.errors import NotFound
 from raftchaos.faults import FAULT_MODULES, build_faults, needs, undo_plan
 from raftchaos.faults.base import Host
