@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from raftchaos.faults.base import Fault, Host
 
 FAULT_MODULES: Final = {
+    "cpu_load": "raftchaos.faults.cpu_load",
+    "disk_fill": "raftchaos.faults.disk_fill",
+    "disk_io_load": "raftchaos.faults.disk_io_load",
+    "disk_throttle": "raftchaos.faults.disk_throttle",
+    "file_descriptors": "raftchaos.faults.file_descriptors",
     "http_error": "raftchaos.faults.http_error",
     "latency": "raftchaos.faults.latency",
+    "memory_pressure": "raftchaos.faults.memory_pressure",
+    "process_kill": "raftchaos.faults.process_kill",
+    "process_pause": "raftchaos.faults.process_pause",
+    "process_restart": "raftchaos.faults.process_restart",
     "reset_peer": "raftchaos.faults.reset_peer",
 }
 """Where each fault type of this release is done. Each module has `make(host: Host) -> Fault`."""

@@ -25,7 +25,12 @@ STEP_TIMEOUT: Final = 0.7
 _ANSWER_MAX: Final = 1024 * 1024
 
 
-_STEPS: Final[dict[str, str]] = {}
+_STEPS: Final[dict[str, str]] = {
+    "processes.resume": "raftchaos.faults.processes.undo:resume",
+    "resources.end": "raftchaos.faults.resources.undo:end",
+    "resources.restore_files": "raftchaos.faults.resources.undo:restore_files",
+    "resources.restore_io": "raftchaos.faults.resources.undo:restore_io",
+}
 """Where each undo step of the other faults is carried out, as `module:function`: it takes the step, returns what was
 done, and raises `StepFailed` if it is to be tried again. Loaded when the first such step is met."""
 

@@ -7,11 +7,39 @@ from __future__ import annotations
 
 from typing import Final
 
-from raftchaos.model.faults import http_error, latency, reset_peer
+from raftchaos.model.faults import (
+    cpu_load,
+    disk_fill,
+    disk_io_load,
+    disk_throttle,
+    file_descriptors,
+    http_error,
+    latency,
+    memory_pressure,
+    process_kill,
+    process_pause,
+    process_restart,
+    reset_peer,
+)
 from raftchaos.model.faults.base import FaultParameters, FaultType, OneShotParameters, Parameters, ProxyFaultParameters
 
+_MODULES: Final = (
+    cpu_load,
+    disk_fill,
+    disk_io_load,
+    disk_throttle,
+    file_descriptors,
+    http_error,
+    latency,
+    memory_pressure,
+    process_kill,
+    process_pause,
+    process_restart,
+    reset_peer,
+)
+
 FAULTS: Final[dict[str, FaultType]] = {
-    module.FAULT.type: module.FAULT for module in sorted((latency, http_error, reset_peer), key=lambda m: m.FAULT.type)
+    module.FAULT.type: module.FAULT for module in sorted(_MODULES, key=lambda module: module.FAULT.type)
 }
 """Every fault by its type, in the order of their names."""
 
