@@ -138,6 +138,7 @@ def _resolved(model: ChaosOrchestration, faults: Sequence[tuple[ResolvedFault, .
             delay_before_seconds=step.delay_before_seconds,
             continue_on_failure=step.continue_on_failure,
             retries=step.retries,
+            disarm=tuple(spec.safety.disarm),
         )
         for step, found in zip(spec.steps, faults, strict=True)
     )

@@ -109,7 +109,8 @@ class ResolvedFault:
 class ResolvedStep:
     """One step. All of its faults start together, after `delay_before_seconds`, and last `duration_seconds`.
 
-    `retries` is how many new attempts on other nodes follow the loss of a node, in the mode leaderAssigned.
+    `retries` is how many new attempts on other nodes follow the loss of a node, in the mode leaderAssigned. `disarm`
+    names the safety nets that its orchestration does without; each node looks at them when it resolves its targets.
     """
 
     name: str
@@ -119,6 +120,7 @@ class ResolvedStep:
     delay_before_seconds: float = 0.0
     continue_on_failure: bool = False
     retries: int = 1
+    disarm: tuple[str, ...] = ()
 
     @property
     def one_shot(self) -> bool:
@@ -132,7 +134,7 @@ class ResolvedStep:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return {
+        data = {
             "name": self.name,
             "scenario": self.scenario,
             "faults": [fault.to_dict() for fault in self.faults],
@@ -141,6 +143,7 @@ class ResolvedStep:
             "continueOnFailure": self.continue_on_failure,
             "retries": self.retries,
         }
+        return {**data, "disarm": list(self.disarm)} if self.disarm else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ResolvedStep:
@@ -154,6 +157,7 @@ class ResolvedStep:
                 delay_before_seconds=float(data["delayBeforeSeconds"]),
                 continue_on_failure=bool(data["continueOnFailure"]),
                 retries=int(data["retries"]),
+                disarm=tuple(str(name) for name in data.get("disarm", ())),
             )
 
 
