@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from raftchaos.errors import InjectionFailed, NotFound, Refused
+from raftchaos.faults import needs
 from raftchaos.faults.resources import marks, undo
 from tests.system.faults.one_fault import KEY, OneFault
 
@@ -319,6 +320,105 @@ async def test_a_disk_is_kept_busy(make: Make, by: str, tmp_path: Path) -> None:
     assert effect["written_bytes"] > seen * 0.7
     assert effect["touched"] >= effect["written_bytes"]
     assert not list(folder.iterdir())
+
+
+# ---- throttles
+
+WRITER = """
+import mmap, os, sys, time
+open(sys.argv[1] + "/cgroup.procs", "w").write("0")
+block = mmap.mmap(-1, 1 << 20)
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_DIRECT, 0o600)
+print("up", flush=True)
+for line in sys.stdin:
+    began = time.monotonic()
+    for index in range(4):
+        os.pwrite(fd, block, index << 20)
+    print(time.monotonic() - began, flush=True)
+"""
+
+
+class Writer:
+    """A process in a control group of its own that writes 4 MiB past the cache when it is asked to."""
+
+    def __init__(self, group: Path, file: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(group), str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "up\n"
+
+    def seconds(self) -> float:
+        """How long it takes."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def writer(small_disk: Path, require: Callable[[bool, str], None]) -> Iterator[tuple[Path, Writer]]:
+    """A process that writes to the small disk, and its group."""
+    problem = needs.why_not(["ioController"])
+    require(not problem, f"the io controller of cgroup v2: {problem}")
+    root = Path("/sys/fs/cgroup")
+    before = "io" in (root / "cgroup.subtree_control").read_text().split()
+    (root / "cgroup.subtree_control").write_text("+io")
+    group = root / f"raftchaos-test-{os.getpid()}"
+    group.mkdir()
+    made = Writer(group, small_disk / "theirs")
+    yield group, made
+    made.close()
+    group.rmdir()
+    if not before:
+        (root / "cgroup.subtree_control").write_text("-io")
+
+
+async def test_writes_are_throttled(make: Make, small_disk: Path, writer: tuple[Path, Writer]) -> None:
+    group, process = writer
+    quick = process.seconds()
+    before = (group / "io.max").read_text()
+    fault = make(
+        "disk_throttle", commandLine=f"*{group} {small_disk}/theirs", path=str(small_disk), writeBytesPerSecond=MEBI
+    )
+    (target,) = fault.resolve()
+    assert target.startswith(f"io:/{group.name} ")
+    await fault.inject()
+    assert "wbps=1048576" in (group / "io.max").read_text()
+    slow = process.seconds()
+    assert slow > max(2.0, quick * 2)
+    assert await fault.seen() == [target]
+    effect = await fault.recover()
+    assert effect["written_bytes"] >= 3 * MEBI
+    assert effect["touched"] > 0
+    assert (group / "io.max").read_text() == before
+    process.seconds()  # the end of what was throttled before
+    assert process.seconds() < slow / 2
+    await fault.again()
+    assert fault.reap()["read_bytes"] == 0
+    assert (group / "io.max").read_text() == before
+
+
+async def test_no_throttle_where_the_peer_is(make: Make, small_disk: Path, writer: tuple[Path, Writer]) -> None:
+    group, process = writer
+    wanted = {"path": str(small_disk), "writeBytesPerSecond": MEBI}
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        with pytest.raises(Refused, match="this peer itself is in the control group"):
+            make("disk_throttle", commandLine=f"*{group} {small_disk}/theirs", **wanted).resolve()
+    finally:
+        (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+    with pytest.raises(Refused, match="in memory, or of the network"):
+        make("disk_throttle", commandLine=f"*{group}*", **{**wanted, "path": "/proc"}).resolve()
+    assert process.process.poll() is None
 
 
 # ---- descriptors
