@@ -36,9 +36,11 @@ def types(name: str | None, output: str) -> None:
       raftchaos fault types latency
     """
     from raftchaos.cli.fault_types import list_types, show_type
+    from raftchaos.faults.plugins import packages
     from raftchaos.model.faults import FAULTS
     from raftchaos.model.problems import nearest
 
+    packages.load()
     if name is None:
         list_types(output)
         return

@@ -38,6 +38,7 @@ KEYS: Final = (
     "raft-listen",
     "advertise",
     "data-dir",
+    "plugins",
     "label",
     "join",
     "observer",
@@ -46,7 +47,9 @@ KEYS: Final = (
     "log-level",
     "proxies",
 )
-_TEXT_KEYS = frozenset({"name", "listen", "raft-listen", "advertise", "data-dir", "join", "durability", "log-level"})
+_TEXT_KEYS = frozenset(
+    {"name", "listen", "raft-listen", "advertise", "data-dir", "plugins", "join", "durability", "log-level"}
+)
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _INSECURE_HINT = (
     "this release has no TLS: keep the peers on loopback, or say --insecure if the network between them is trusted"
@@ -72,6 +75,8 @@ class PeerSettings:
     """What an answered write survives: the death of every process, or a power cut of every machine."""
     observer: bool = False
     """A new peer asks to be sent the log, but not to vote."""
+    plugins: Path | None = None
+    """Folder of the executables that experiments may use as faults; None allows none."""
 
 
 def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> PeerSettings:
@@ -96,6 +101,7 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         log_level=said.get("log-level") or "info",
         durability=said.get("durability") or "process",
         observer=bool(said.get("observer", False)),
+        plugins=Path(said["plugins"]).expanduser().absolute() if said.get("plugins") else None,
     )
     _check(settings)
     return settings

@@ -110,6 +110,9 @@ RESTART_COMMAND: Final = 60.0  # a command that restarts something is ended then
 RUNTIME_ANSWER: Final = 0.25  # main waits for nothing longer than that: a container runtime answers within milliseconds
 RUNTIME_LIST: Final = 4 * 1024 * 1024  # of its answer
 
+PLUGIN_ARGUMENTS: Final = 32  # of one use of a plug-in
+PLUGIN_ARGUMENT: Final = 1024  # characters of one of them
+
 # ---- consensus
 PROPOSALS_IN_FLIGHT: Final = 256
 COMMAND: Final = 512 * 1024
@@ -131,6 +134,7 @@ PROXY_BACKLOG: Final = 1_024  # connections that wait to be accepted, also while
 PROXY_CONNECT: Final = 5.0  # an upstream that has not taken the connection by then counts as down
 PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one direction: 100 ms at 80 MB/s
 PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER
+LISTEN_RETRY: Final = 0.5  # between two tries to listen again where somebody else has taken the port
 PROXY_SHAPED: Final = 64 * 1024  # bytes a fault may hold that slows or stops a stream: the sender shall feel it
 PROXY_CLIENTS: Final = 10_000  # clients or routes of which a fault keeps a count; then the oldest is forgotten
 PROXY_PIPELINE: Final = 1_024  # requests of one connection without their answer before reading pauses

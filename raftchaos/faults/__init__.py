@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FAULT_MODULES: Final = {
     "cpu_load": "raftchaos.faults.cpu_load",
+    "custom": "raftchaos.faults.custom",
     "disk_fill": "raftchaos.faults.disk_fill",
     "disk_io_load": "raftchaos.faults.disk_io_load",
     "disk_throttle": "raftchaos.faults.disk_throttle",

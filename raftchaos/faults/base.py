@@ -88,7 +88,7 @@ class Fault(Protocol):
 
     def undo_steps(self, key: str, target: str) -> list[Step]:
         """What undoes it, as idempotent steps that `faults.undo_plan` knows, in the order of the injection. A one-shot
-        fault has none."""
+        fault has none. A step that has a field `parameters` is given those of its use there."""
         ...
 
     async def inject(self, key: str, target: str, parameters: Mapping[str, Any], seed: int, lease_end: float) -> None:

@@ -134,6 +134,7 @@ NEEDS: Final[dict[str, Need]] = {
     need.name: need
     for need in (
         Need("proxy", "a proxy of the node that relays the traffic", "add one with `raftchaos proxy add`", _nothing),
+        Need("plugins", "a folder of plug-ins that the peer allows", "start the peer with --plugins DIR", _nothing),
         Need("netAdmin", "the permission to change the network (CAP_NET_ADMIN)", _ROOT, _capability("CAP_NET_ADMIN")),
         Need("sysAdmin", "the permission to enter namespaces (CAP_SYS_ADMIN)", _ROOT, _capability("CAP_SYS_ADMIN")),
         Need("kill", "the permission to signal processes of other users (CAP_KILL)", _ROOT, _capability("CAP_KILL")),

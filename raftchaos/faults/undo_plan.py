@@ -23,9 +23,13 @@ from raftchaos.faults.undo import UndoJournal
 STEP_TIMEOUT: Final = 0.7
 """A process that does not answer within this is asked again in the next pass, not in this one."""
 _ANSWER_MAX: Final = 1024 * 1024
-
+PLUGIN_STEP: Final = "plugin:"
+"""An undo step `plugin:<type>` is carried out by the installed package that has the fault of this type."""
 
 _STEPS: Final[dict[str, str]] = {
+    "network.queue": "raftchaos.faults.network.undo:remove_queue",
+    "network.table": "raftchaos.faults.network.undo:delete_table",
+    "plugins.recover": "raftchaos.faults.plugins.executables:recover",
     "processes.resume": "raftchaos.faults.processes.undo:resume",
     "resources.end": "raftchaos.faults.resources.undo:end",
     "resources.restore_files": "raftchaos.faults.resources.undo:restore_files",
@@ -74,6 +78,10 @@ class UndoPass:
     def _action(self, name: str) -> Callable[[Step], dict[str, int]]:
         if name == "proxy.recover":
             return self.recover_on_proxy
+        if name.startswith(PLUGIN_STEP):
+            from raftchaos.faults.plugins.packages import undo_of
+
+            return undo_of(name.removeprefix(PLUGIN_STEP))
         place = _STEPS.get(name)
         if place is None:
             raise StepFailed(f"this release knows no undo step {name!r}")

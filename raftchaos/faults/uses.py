@@ -61,7 +61,11 @@ def kind_of(uses: Sequence[Use]) -> str:
 
 def undo_plan_of(uses: Sequence[Use]) -> list[Step]:
     """What undoes them all, in the order of the injection."""
-    return [{**step, "fault": use.index} for use in uses for step in use.fault.undo_steps(use.key, use.target)]
+    return [_complete(step, use) for use in uses for step in use.fault.undo_steps(use.key, use.target)]
+
+
+def _complete(step: Step, use: Use) -> Step:
+    return {**step, "fault": use.index, **({"parameters": dict(use.parameters)} if "parameters" in step else {})}
 
 
 def total_of(uses: Sequence[Use]) -> Effects:

@@ -95,6 +95,7 @@ class Assembly:
         host = Host(
             proxy=self.proxy,
             data_dir=data,
+            plugins=settings.plugins,
             own_pids=self._own_pids,
             cluster_addresses=self._cluster_addresses,
             meter=self.counts,
