@@ -17,7 +17,8 @@ class RejectParameters(NetworkParameters):
     answer: Literal["tcpReset", "portUnreachable", "hostUnreachable", "adminProhibited"] = Field(
         default="tcpReset",
         description="What the sender gets: tcpReset (the default; TCP only), or one of the ICMP messages "
-        "portUnreachable, hostUnreachable and adminProhibited.",
+        "portUnreachable, hostUnreachable and adminProhibited. TCP of this node heeds those when it sends again, after "
+        "a second; its UDP senders are told that they may not send (EPERM).",
     )
     direction: Direction = Field(
         default="both",

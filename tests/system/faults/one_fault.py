@@ -31,8 +31,13 @@ class OneFault:
         *,
         own: frozenset[int] = frozenset(),
         plugins: Path | None = None,
+        node: NodeContext = NODE,
+        cluster: tuple[str, ...] = (),
     ) -> None:
-        host = Host(InMemoryProxy(SystemClock()), data_dir, plugins, own_pids=lambda: own)
+        host = Host(
+            InMemoryProxy(SystemClock()), data_dir, plugins, own_pids=lambda: own, cluster_addresses=lambda: cluster
+        )
+        self.node = node
         self.fault = build_faults(host, [name])[name]
         self.parameters = FAULTS[name].parameters.model_validate(dict(parameters)).complete()
         self.targets: tuple[str, ...] = ()
@@ -40,7 +45,7 @@ class OneFault:
 
     def resolve(self) -> tuple[str, ...]:
         """Its targets."""
-        return self.fault.resolve(self.parameters, NODE)
+        return self.fault.resolve(self.parameters, self.node)
 
     async def inject(self, lease: float = 60.0, seed: int = 7) -> None:
         """Resolve, write the undo plan, put it on."""
