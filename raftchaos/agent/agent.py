@@ -108,8 +108,8 @@ class Agent:
     def settled(self) -> bool:
         """The cluster knows the end of every run that an earlier start of this peer was granted. Before that this start
         is not registered: registering ends them without saying what became of them."""
-        if self._incarnation == 1:
-            return True
+        if not self._executor.undone() and not self._executor.unfinished():
+            return True  # no start before this one has begun anything
         return self._replayed and not any(
             run.node == self._name and run.live and run.incarnation < self._incarnation
             for run in self._state().runs.values()
