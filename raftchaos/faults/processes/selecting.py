@@ -12,6 +12,7 @@ from raftchaos import limits
 from raftchaos.errors import NotFound, Refused
 from raftchaos.faults.processes import containers, listening
 from raftchaos.faults.processes.proc import Handle, Process, processes
+from raftchaos.faults.resources import marks
 from raftchaos.model.faults.selection import ProcessSelection
 
 _TARGET: Final = 2 * limits.NAME
@@ -21,8 +22,8 @@ _TARGET: Final = 2 * limits.NAME
 def select(selection: ProcessSelection, own: Collection[int]) -> list[Process]:
     """The processes that fulfil a selection, in the order of their numbers.
 
-    `own` are the processes of the peer; this one is among them in any case. Raises `NotFound` if none is there,
-    `Refused` if one of them must not be touched.
+    `own` are the processes of the peer; this one, and those that bear a load for a peer, are among them in any case.
+    Raises `NotFound` if none is there, `Refused` if one of them must not be touched.
     """
     everybody = list(processes())
     found = list(matching(everybody, selection.name, selection.command_line))
@@ -37,7 +38,8 @@ def select(selection: ProcessSelection, own: Collection[int]) -> list[Process]:
     if selection.port is not None:
         users = listening.on_port(selection.port, found, of=leader)
         found = [each for each in found if each.pid in users]
-    return guarded(found, {*own, os.getpid()}, selection.text())
+    loads = {each.pid for each in found if marks.bears(each.pid)}
+    return guarded(found, {*own, *loads, os.getpid()}, selection.text())
 
 
 def matching(everybody: Iterable[Process], name: str | None, command_line: str | None) -> Iterable[Process]:

@@ -79,26 +79,30 @@ class HelperFault(CatalogueFault[P], Generic[P]):
         """Start the helper, and see it at work."""
         load = self._loads[key, target]
         load.effect = None
-        order = self.order(self.read(parameters), target, list(load.step["files"]))
-        load.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (load.folder / "what").write_text(json.dumps({"type": self.type, "key": key, "target": target}))
-        groups.make(load.step["cgroup"])
-        load.process = self._start(load, {"load": self.type, "parameters": order, "deadline": lease_end})
-        async with asyncio.timeout(limits.HELPER_START):
-            await self._at_work(load)
-
-    def _start(self, load: _Load, order: dict[str, Any]) -> subprocess.Popen[bytes]:
-        """From the loop's own thread: the helper ends with the thread that started it."""
         try:
-            process = subprocess.Popen(
-                _COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, marks.MARK: load.step["token"]},
-                start_new_session=True,
-            )
+            order = self.order(self.read(parameters), target, list(load.step["files"]))
+            load.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (load.folder / "what").write_text(json.dumps({"type": self.type, "key": key, "target": target}))
+            groups.make(load.step["cgroup"])
+            load.process = self._start(load, {"load": self.type, "parameters": order, "deadline": lease_end})
+            async with asyncio.timeout(limits.HELPER_START):
+                await self._at_work(load)
+        except TimeoutError:
+            raise InjectionFailed(
+                f"the process that bears the load was not at work within {limits.HELPER_START:g} s"
+            ) from None
         except OSError as error:
             raise InjectionFailed(f"the process that bears the load cannot be started: {error}") from None
+
+    def _start(self, load: _Load, order: dict[str, Any]) -> subprocess.Popen[bytes]:
+        """From the loop's own thread: the helper ends with the thread that started it. Raises OSError."""
+        process = subprocess.Popen(
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, marks.MARK: load.step["token"]},
+            start_new_session=True,
+        )
         more = {"parent": os.getpid(), "folder": load.step["folder"], "cgroup": load.step["cgroup"]}
         _tell(process, json.dumps({**order, **more}))
         return process

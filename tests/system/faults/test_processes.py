@@ -146,17 +146,17 @@ async def test_a_paused_process_stands_and_goes_on(stage: Stage, tmp_path: Path)
     fault = OneFault("process_pause", {"commandLine": f"*{stage.word} one"}, tmp_path)
     await fault.inject()
     assert state(child) == "T"
-    assert state(other) == "S"
+    assert state(other) in "RS"
     assert await fault.seen() == [target(child)]
     assert (await fault.effects())["touched"] == 1
     effect = await fault.recover()
-    assert state(child) == "S"
+    assert state(child) in "RS"
     assert (effect["signalled"], effect["touched"]) == (1, 1)
     assert await fault.seen() == []
     await fault.again()  # the next pulse
     assert state(child) == "T"
     await fault.recover()
-    assert state(child) == "S"
+    assert state(child) in "RS"
 
 
 async def test_the_reaper_lets_it_go_on(stage: Stage, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ async def test_the_reaper_lets_it_go_on(stage: Stage, tmp_path: Path) -> None:
     fault = OneFault("process_pause", {"commandLine": stage.pattern}, tmp_path)
     await fault.inject()
     assert fault.reap() == {"signalled": 1, "touched": 1}
-    assert state(child) == "S"
+    assert state(child) in "RS"
     assert fault.reap() == {"touched": 0}
     child.kill()
     child.wait()
@@ -233,7 +233,7 @@ def test_a_pattern_that_matches_the_peer_is_refused(name: str, stage: Stage, tmp
         OneFault(name, {"name": "*"}, tmp_path).resolve()
     with pytest.raises(Refused, match="matches this peer itself"):
         OneFault(name, {"commandLine": stage.pattern}, tmp_path, own=frozenset({child.pid})).resolve()
-    assert state(child) == "S"
+    assert state(child) in "RS"
 
 
 def test_threads_of_the_kernel_are_never_meant(tmp_path: Path, require: Callable[[bool, str], None]) -> None:
