@@ -85,12 +85,7 @@ class HelperFault(CatalogueFault[P], Generic[P]):
             (load.folder / "what").write_text(json.dumps({"type": self.type, "key": key, "target": target}))
             groups.make(load.step["cgroup"])
             load.process = self._start(load, {"load": self.type, "parameters": order, "deadline": lease_end})
-            async with asyncio.timeout(limits.HELPER_START):
-                await self._at_work(load)
-        except TimeoutError:
-            raise InjectionFailed(
-                f"the process that bears the load was not at work within {limits.HELPER_START:g} s"
-            ) from None
+            await self._at_work(load)
         except OSError as error:
             raise InjectionFailed(f"the process that bears the load cannot be started: {error}") from None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raftchaos.clock import SystemClock
+from raftchaos.errors import RecoveryFailed
 from raftchaos.faults import build_faults
 from raftchaos.faults.base import Host, NodeContext
 from raftchaos.faults.records import UndoRecord
@@ -17,6 +18,7 @@ from raftchaos.faults.undo_plan import UndoPass
 from raftchaos.model.faults import FAULTS
 
 NODE = NodeContext("here", ())
+_PATIENCE = 10.0
 KEY = "task/1/0/here/1#0"
 
 
@@ -61,7 +63,17 @@ class OneFault:
 
     async def recover(self) -> dict[str, int]:
         """Take it back as main does; the sum of what it did."""
-        return total([await self.fault.recover(KEY, target) for target in self.targets])
+        return total([await self._recover(target) for target in self.targets])
+
+    async def _recover(self, target: str) -> dict[str, int]:
+        """Again and again, as the agent does."""
+        end = boot() + _PATIENCE
+        while True:
+            try:
+                return await self.fault.recover(KEY, target)
+            except RecoveryFailed:
+                if boot() > end:
+                    raise
 
     async def effects(self) -> dict[str, int]:
         """What it has done so far."""
