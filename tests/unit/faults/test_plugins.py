@@ -35,7 +35,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "plugins"
         shutil.copytree(EXAMPLES / "executables", self.folder)
-        for path in (self.folder, self.folder / "maintenance-page"):
+        for path in (self.folder, *self.folder.rglob("*")):
             path.chmod(0o755)
         self.flag = folder / "flag"
         self.parameters = {"plugin": "maintenance-page", "arguments": {"file": str(self.flag)}}
