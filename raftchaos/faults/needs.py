@@ -95,7 +95,7 @@ def _netem() -> str:
     if missing:
         return missing
     failed = _in_own_network("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
-    return "this kernel has no netem, so it cannot delay packets" if failed else ""
+    return "this kernel cannot delay packets; use the proxy" if failed else ""
 
 
 def _traffic_control() -> str:
@@ -122,10 +122,16 @@ def _systemd() -> str:
     return _program("systemctl")()
 
 
+def faketime_library() -> str:
+    """The path of libfaketime; "" if it is not installed."""
+    for place in ("/usr/lib", "/usr/lib64", "/usr/local/lib"):
+        for found in sorted(Path(place).glob("**/faketime/libfaketime.so.1")):
+            return str(found)
+    return ""
+
+
 def _faketime() -> str:
-    places = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
-    found = any(next(Path(place).glob("**/faketime/libfaketime.so.1"), None) for place in places)
-    return "" if found else "libfaketime is not installed"
+    return "" if faketime_library() else "libfaketime is not installed"
 
 
 _ROOT: Final = "start the peer as root, or give it the capability, e.g. AmbientCapabilities= of its systemd unit"
@@ -143,7 +149,7 @@ NEEDS: Final[dict[str, Need]] = {
         Need(
             "netem",
             "netem in the kernel, and tc",
-            "load sch_netem, e.g. from linux-modules-extra, or use the faults of the proxy",
+            "or load sch_netem, e.g. from linux-modules-extra",
             _netem,
         ),
         Need(

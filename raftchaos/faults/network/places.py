@@ -87,7 +87,7 @@ def run(place: Place, command: Sequence[str], text: str = "") -> str:
     words = [tool(command[0]), *command[1:]]
     if place.own:
         return _call(words, text)
-    fd = _opened(place)
+    fd = opened(place)
     try:
         return _call([tool("nsenter"), f"--net=/proc/self/fd/{fd}", "--", *words], text, (fd,))
     finally:
@@ -122,7 +122,7 @@ def _call(words: list[str], text: str, fds: tuple[int, ...] = ()) -> str:
     return done.stdout
 
 
-def _opened(place: Place) -> int:
+def opened(place: Place) -> int:
     """A file descriptor of the namespace, by its path or by any other that leads to it."""
     for path in (place.path, *_paths()):
         try:

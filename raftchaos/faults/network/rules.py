@@ -18,7 +18,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -84,8 +84,6 @@ class Table:
     comment: str
     traffic: Traffic
     deed: Deed
-    extra: tuple[str, ...] = field(default=())
-    """Whole chains beside the usual ones."""
 
 
 def owner_prefix(owner: str) -> str:
@@ -181,10 +179,7 @@ def table_text(table: Table, timeout: float) -> str:
     """The input of `nft -f` that puts the table there, in place of an earlier one, live for so many seconds."""
     traffic, deed = table.traffic, table.deed
     lines = [f"add table inet {table.name}", f"delete table inet {table.name}", f"table inet {table.name} {{"]
-    lines += [
-        f'comment "{table.comment}"',
-        f"set live {{ typeof meta nfproto; flags timeout; elements = {{ {_live(timeout)} }}; }}",
-    ]
+    lines += [f'comment "{table.comment}"', live_set(timeout)]
     for _, name, _ in _FAMILIES if traffic.hosts is not None else ():
         kind = "ipv4_addr" if name == "hosts4" else "ipv6_addr"
         lines.append(f"set {name} {{ type {kind}; flags interval; auto-merge; {_elements(traffic.hosts or (), name)}}}")
@@ -193,8 +188,12 @@ def table_text(table: Table, timeout: float) -> str:
         lines += _outgoing(traffic, deed)
     if traffic.incoming and deed.incoming:
         lines += _incoming(traffic, deed)
-    lines += table.extra
     return "\n".join([*lines, "}", ""])
+
+
+def live_set(timeout: float) -> str:
+    """The set that every rule asks, live for so many seconds."""
+    return f"set live {{ typeof meta nfproto; flags timeout; elements = {{ {_live(timeout)} }}; }}"
 
 
 def renewal_text(names: Iterable[str], timeout: float) -> str:
@@ -227,6 +226,8 @@ def effect_of(counters: str) -> dict[str, int]:
         counter = item.get("counter")
         if counter is not None:
             found[counter["name"]] = (int(counter["packets"]), int(counter["bytes"]))
+    if not found:
+        return {"touched": 0}
     into, out = found.get(INCOMING, (0, 0)), found.get(OUTGOING, (0, 0))
     effect = {"touched": into[0] + out[0], "packets_in": into[0], "packets_out": out[0], "bytes": into[1] + out[1]}
     for name in (PASSED, "dropped"):

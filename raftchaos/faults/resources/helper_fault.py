@@ -130,6 +130,11 @@ class HelperFault(CatalogueFault[P], Generic[P]):
                 load.process = None
         return load.effect
 
+    def bears(self, key: str, target: str) -> bool:
+        """Whether the helper of one use runs."""
+        load = self._loads.get((key, target))
+        return load is not None and load.effect is None and load.process is not None and load.process.poll() is None
+
     async def renew(self, lease_end: float) -> None:
         """Tell every helper."""
         for load in self._loads.values():

@@ -54,6 +54,16 @@ class DnsAnswerParameters(NamespaceParameters):
         description="What is answered in place of addresses: nxdomain (no such name), servfail, refused, or timeout "
         "(nothing at all).",
     )
+    servers: Annotated[
+        list[Annotated[str, AfterValidator(_address)]] | None,
+        BeforeValidator(as_list),
+        Field(min_length=1, max_length=limits.FAULT_ADDRESSES),
+        WithJsonSchema(one_or_more(_TEXT)),
+    ] = Field(
+        default=None,
+        description="The name servers whose answers are replaced, an IP address or a list; absent: those of the "
+        "namespace's resolv.conf. Others are asked as before.",
+    )
     ttl_seconds: Annotated[int, Field(ge=0, le=86_400)] = Field(
         default=1,
         description="How long answers may be cached, in seconds, 0 to 86400: they outlive the fault; default 1.",

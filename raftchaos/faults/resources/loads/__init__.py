@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 LOADS: Final = {
+    "clock_offset": "raftchaos.faults.resources.loads.faketime:FaketimeLoad",
     "cpu_load": "raftchaos.faults.resources.loads.cpu:CpuLoad",
     "memory_pressure": "raftchaos.faults.resources.loads.memory:MemoryLoad",
     "disk_fill": "raftchaos.faults.resources.loads.disk_space:DiskSpaceLoad",
     "disk_io_load": "raftchaos.faults.resources.loads.disk_io:DiskIoLoad",
+    "dns_answer": "raftchaos.faults.network.resolver:DnsAnswerLoad",
     "file_descriptors": "raftchaos.faults.resources.loads.descriptors:DescriptorLoad",
 }
 
