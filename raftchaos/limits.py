@@ -173,6 +173,7 @@ TASK_ID: Final = 80  # the name of an orchestration, a hyphen, and what makes it
 # ---- runs on their node
 INJECT_TIMEOUT: Final = 2.0  # all faults of a run together; the end of the lease cuts it shorter
 INJECT_LOOK: Final = 0.1  # an injection that may not go on (a halt, a cancel) is given up within this
+QUESTIONS: Final = 64  # submits of others whose question to this node waits for its answer
 CAN_WAIT: Final = 0.8  # targets say within this whether they can do a task; a submit is answered in WRITE_TIMEOUT
 OBSERVE_TIMEOUT: Final = 2.0  # to read back what of one type is on
 SWITCH_LOOK: Final = 0.5  # the clock is compared this often while the next beat of a pulse is awaited

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from raftchaos import limits
 from raftchaos.model.faults.rhythm import Every, Pulse
-from raftchaos.model.names import Name, unique
 
 
 class Parameters(BaseModel):
@@ -68,8 +67,8 @@ class FaultType:
     `kind` is "continuous" (has an undo, lives on a lease; its parameters are a `FaultParameters`) or "oneShot" (no undo
     and no lease; an `OneShotParameters`). `needs` are names of `faults.needs`. `protocol` is what the proxied bytes
     must be, if the fault is done by a proxy. `recovery_seconds` is how long the recovery takes at most; with the
-    lateness of `limits` it fits into `limits.REVERT`. `deed` says in a sentence what was done to its target, as in
-    "while it was slowed". `example` are the fewest parameters that make sense, by their names in documents.
+    lateness of `limits` it fits into `limits.REVERT`. `deed` ends the sentence "no request reached proxy payments
+    while it was slowed". `example` are the fewest parameters that make sense, by their names in documents.
     """
 
     type: str
@@ -88,45 +87,8 @@ class FaultType:
             raise TypeError(f"the parameters of the {self.kind} fault {self.type} are no {expected.__name__}")
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _unique(names: list[str] | None) -> list[str] | None:
-    return names if names is None else unique(names)
-
-
-ProxyNames = Annotated[
-    list[Name] | None,
-    BeforeValidator(_as_list),
-    AfterValidator(_unique),
-    Field(min_length=1, max_length=limits.PROXIES),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "maxLength": limits.NAME},
-                {"type": "array", "items": {"type": "string", "maxLength": limits.NAME}, "minItems": 1},
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-"""One proxy or a list of them; absent: all proxies of the node. Always a list once it is validated."""
-
-Probability = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-"""A chance above 0, at most 1."""
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A chance from 0 (never) to 1 (always)."""
 
 Milliseconds = Annotated[float, Field(ge=0, le=limits.FAULT_DELAY_MS, allow_inf_nan=False)]
 """A span of time in milliseconds, from 0 to ten minutes."""
-
-
-class ProxyFaultParameters(FaultParameters):
-    """Parameters of a fault that the node's proxies do."""
-
-    proxy: ProxyNames = Field(
-        default=None, description="Name of a proxy of the node, or a list of names; absent: all proxies of the node."
-    )
-
-    def proxies(self, available: list[str]) -> list[str]:
-        """Which of the node's proxies are meant. Names that the node does not have are part of the answer."""
-        return list(available) if self.proxy is None else list(self.proxy)

@@ -19,7 +19,8 @@ from raftchaos.proxy.commands import (
     Wake,
 )
 from raftchaos.proxy.delayline import Budget
-from raftchaos.proxy.engine import Engine, Stats
+from raftchaos.proxy.engine import Engine
+from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.toxic import Fault
 
 
