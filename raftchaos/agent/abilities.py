@@ -8,6 +8,7 @@ happened.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -49,6 +50,7 @@ class Abilities:
         self._executor = executor
         self._request_ids = request_ids
         self._waiting: dict[str, asyncio.Future[tuple[str, ...]]] = {}
+        self._asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue(limits.QUESTIONS)
         mailbox.register(ASK, _ASK_FIELDS, self._on_ask)
         mailbox.register(ANSWER, _ANSWER_FIELDS, self._on_answer)
 
@@ -71,7 +73,7 @@ class Abilities:
         """What these nodes say, those that answer within `limits.CAN_WAIT`."""
         text = json.dumps([step.to_dict() for step in steps])
         pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
-        found = {self._name: self._problems(steps)} if self._name in nodes else {}
+        found = {self._name: await self._problems(steps)} if self._name in nodes else {}
         asked: dict[str, str] = {}
         for node in nodes:
             request = self._request_ids.next()
@@ -87,12 +89,12 @@ class Abilities:
         told = {node: answer.result() for node, answer in answers.items() if answer.done()}
         return found | {node: problems for node, problems in told.items() if len(problems) == len(steps)}
 
-    def _problems(self, steps: Sequence[ResolvedStep]) -> tuple[str, ...]:
-        return tuple(self._problem(step) for step in steps)
+    async def _problems(self, steps: Sequence[ResolvedStep]) -> tuple[str, ...]:
+        return tuple([await self._problem(step) for step in steps])
 
-    def _problem(self, step: ResolvedStep) -> str:
+    async def _problem(self, step: ResolvedStep) -> str:
         try:
-            self._executor().resolve(step)
+            await self._executor().resolve(step)
         except RaftchaosError as error:
             return clip(str(error), limits.REASON)
         return ""
@@ -108,12 +110,21 @@ class Abilities:
         if message["to"] != self._name:
             self._pass_on(message)
             return
-        try:
-            steps = [ResolvedStep.from_dict(step) for step in json.loads("".join(message["steps"]))]
-        except (ValueError, TypeError):  # of another release, or damaged: no answer is "I do not know"
-            return
-        answer = {"type": ANSWER, "id": message["id"], "to": message["from"], "problems": list(self._problems(steps))}
-        self._send(message["from"], answer)
+        with contextlib.suppress(asyncio.QueueFull):  # no answer is "I do not know"
+            self._asked.put_nowait(message)
+
+    async def run(self) -> None:
+        """Answer those who ask, one after the other, until it is cancelled."""
+        while True:
+            message = await self._asked.get()
+            try:
+                steps = [ResolvedStep.from_dict(step) for step in json.loads("".join(message["steps"]))]
+            except (ValueError, TypeError):  # of another release, or damaged
+                continue
+            problems = list(await self._problems(steps))
+            self._send(
+                message["from"], {"type": ANSWER, "id": message["id"], "to": message["from"], "problems": problems}
+            )
 
     def _on_answer(self, sender: str, message: dict[str, Any]) -> None:
         if message["to"] != self._name:

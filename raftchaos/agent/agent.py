@@ -341,7 +341,7 @@ class Agent:
         targets: tuple[str, ...] = ()
         if step is not None:
             try:
-                targets = self._executor.resolve(step)
+                targets = await self._executor.resolve(step)
             except RaftchaosError as error:  # the cluster checks the same by the registry, and says so to everybody
                 log.info("this node has no target for run=%s: %s", run, error)
         command = StartRun(str(run), self._name, self._incarnation, self._directory, list(targets))

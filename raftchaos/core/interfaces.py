@@ -291,7 +291,7 @@ class RunExecutor(Protocol):
         """What earlier incarnations left has been undone. Until then nothing is registered or injected."""
         ...
 
-    def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
+    async def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
         """What a step would touch on this node, as sorted targets such as `proxy:payments`. Raises `NotFound` for a
         target that is not here and `UsageError` for parameters that this release does not take."""
         ...

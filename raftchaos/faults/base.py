@@ -82,7 +82,8 @@ class Fault(Protocol):
         ...
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
-        """The targets on this node, sorted, as `<what>:<name>`. Nothing has changed before: raises `NotFound` for one
+        """The targets on this node, sorted, as `<what>:<name>`. Called in a thread, and may block for some tenths of a
+        second: it changes nothing, here or elsewhere. Nothing has changed before: raises `NotFound` for one
         that is not here, `UsageError` for parameters that it does not take, `Refused` for what must not be done."""
         ...
 

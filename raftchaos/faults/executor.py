@@ -106,13 +106,15 @@ class FaultExecutor:
         """A fault may be injected now."""
         return self.clean and self._reaper.lease_end > self._clock.boot() and self._proxy.ready
 
-    def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
+    async def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
         """All targets of a step on this node, sorted."""
-        context = self._context(step)
-        found = {
-            target for fault in step.faults for target in self._fault(fault.type).resolve(fault.parameters, context)
-        }
-        return tuple(sorted(found))
+        return tuple(sorted({target for targets in await self._targets(step) for target in targets}))
+
+    async def _targets(self, step: ResolvedStep) -> list[tuple[str, ...]]:
+        """Those of each fault. Looked up in a thread: /proc, the kernel and a container runtime take their time."""
+        context = NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
+        wanted = [(self._fault(fault.type), fault.parameters) for fault in step.faults]
+        return await _in_thread(lambda: [fault.resolve(parameters, context) for fault, parameters in wanted])
 
     def uses(self, run: str) -> tuple[tuple[str, str], ...]:
         """The fault types and targets of a run that was started and not forgotten."""
@@ -189,7 +191,7 @@ class FaultExecutor:
     ) -> None:
         """Inject a run; see `RunExecutor.start`."""
         epoch = self._journal.epoch
-        uses = self._plan(run, step, targets, seed)
+        uses = await self._plan(run, step, targets, seed)
         problem = ""
         async with self._locked():
             self._check(epoch)
@@ -211,12 +213,11 @@ class FaultExecutor:
             raise InjectionFailed(problem)
         self._follow(run, uses, permit)
 
-    def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
-        context = self._context(step)
+    async def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
         uses = [
             self._use(run, step, index, target, seed)
-            for index, fault in enumerate(step.faults)
-            for target in self._fault(fault.type).resolve(fault.parameters, context)
+            for index, found in enumerate(await self._targets(step))
+            for target in found
             if target in targets
         ]
         missing = sorted(set(targets) - {use.target for use in uses})
@@ -355,9 +356,6 @@ class FaultExecutor:
                 yield
             finally:
                 self._journal.unlock()
-
-    def _context(self, step: ResolvedStep) -> NodeContext:
-        return NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
 
     def _fault(self, name: str) -> Fault:
         fault = self._faults.get(name)

@@ -155,7 +155,7 @@ class Assembly:
             meter=self.counts,
         )
         self.membership = Membership(log=replica, mailbox=mailbox, state=lambda: machine.state, request_ids=request_ids)
-        abilities = Abilities(
+        self.abilities = Abilities(
             name=name, log=replica, mailbox=mailbox, executor=lambda: self.executor, request_ids=request_ids
         )
         self.vitals = Vitals(
@@ -179,7 +179,7 @@ class Assembly:
             halts=self.halts,
             node_proxies=self.proxies,
             membership=self.membership,
-            abilities=abilities,
+            abilities=self.abilities,
             executor=self.executor,
             feed=self.feed,
             vitals=self.vitals,
@@ -253,6 +253,7 @@ class Assembly:
             for part in (
                 self.reaper.run(),
                 self.executor.run(),
+                self.abilities.run(),
                 self.halts.run(),
                 self.agent.run(),
                 self.keeper.run(),

@@ -112,7 +112,7 @@ class Bench:
     async def start(self, permit: Callable[[], float] = lambda: 1003.0, step: ResolvedStep = STEP) -> None:
         for name in self.names:
             await self.proxy.add_proxy(name, "127.0.0.1:1", "127.0.0.1:2", NoSocket())
-        await self.executor.start(RUN, step, self.executor.resolve(step), 7, permit)
+        await self.executor.start(RUN, step, await self.executor.resolve(step), 7, permit)
 
 
 @pytest.fixture
@@ -206,8 +206,7 @@ async def test_a_permit_that_is_withdrawn_while_the_record_is_written_counts(ben
 
 async def test_an_epoch_that_was_raised_meanwhile_refuses(bench: Bench) -> None:
     bench.journal.try_lock()
-    starting = asyncio.create_task(bench.start())
-    await asyncio.sleep(0)
+    starting = asyncio.create_task(bench.executor.start(RUN, STEP, BOTH, 7, lambda: 1003.0))
     await asyncio.sleep(0)
     bench.journal.raise_epoch()
     bench.journal.unlock()
@@ -293,15 +292,15 @@ async def test_what_the_reaper_undid_first_is_believed(bench: Bench) -> None:
 
 
 async def test_targets_are_the_named_proxies_or_all(bench: Bench) -> None:
-    assert bench.executor.resolve(STEP) == BOTH
+    assert await bench.executor.resolve(STEP) == BOTH
     named = ResolvedStep("s", "latency", (ResolvedFault("latency", {"proxy": "web"}),), 1.0)
-    assert bench.executor.resolve(named) == ("proxy:web",)
+    assert await bench.executor.resolve(named) == ("proxy:web",)
     with pytest.raises(NotFound, match="no proxy db"):
-        bench.executor.resolve(ResolvedStep("s", "x", (ResolvedFault("latency", {"proxy": "db"}),), 1.0))
+        await bench.executor.resolve(ResolvedStep("s", "x", (ResolvedFault("latency", {"proxy": "db"}),), 1.0))
     with pytest.raises(UsageError, match="latencyMs"):
-        bench.executor.resolve(ResolvedStep("s", "x", (ResolvedFault("latency", {"latencyMs": "much"}),), 1.0))
+        await bench.executor.resolve(ResolvedStep("s", "x", (ResolvedFault("latency", {"latencyMs": "much"}),), 1.0))
     with pytest.raises(NotFound, match="cannot do the fault melt"):
-        bench.executor.resolve(ResolvedStep("s", "x", (ResolvedFault("melt", {}),), 1.0))
+        await bench.executor.resolve(ResolvedStep("s", "x", (ResolvedFault("melt", {}),), 1.0))
 
 
 async def test_a_granted_target_that_is_gone_fails_the_start(bench: Bench) -> None:

@@ -46,7 +46,7 @@ def test_a_lack_is_told_with_what_to_do_about_it(monkeypatch: pytest.MonkeyPatch
     assert needs.why_not(["proxy", "gold"]) == "there is no gold here (dig)"
 
 
-def test_what_the_machine_cannot_do_is_not_offered(tmp_path: Path) -> None:
+async def test_what_the_machine_cannot_do_is_not_offered(tmp_path: Path) -> None:
     faults = build_faults(host(tmp_path), ("latency", "http_error"))
     faults["latency"].why_not = lambda: "no proxy was ever built for it"  # type: ignore[method-assign]
     executor = FaultExecutor(
@@ -55,7 +55,7 @@ def test_what_the_machine_cannot_do_is_not_offered(tmp_path: Path) -> None:
     assert executor.types == ("http_error",)
     assert executor.unable == {"latency": "no proxy was ever built for it"}
     with pytest.raises(NotFound, match="no proxy was ever built"):
-        executor.resolve(ResolvedStep("s", "latency", (ResolvedFault("latency", {}),), 1.0))
+        await executor.resolve(ResolvedStep("s", "latency", (ResolvedFault("latency", {}),), 1.0))
     executor.close()
 
 

@@ -77,7 +77,7 @@ class Stage:
     async def start(self, fault: str, **parameters: object) -> None:
         complete = FAULTS[fault].parameters.model_validate(parameters).complete()
         step = ResolvedStep("s", fault, (ResolvedFault(fault, complete),), 60.0)
-        await self.executor.start(RUN, step, self.executor.resolve(step), 7, lambda: CLOCK.boot() + 600)
+        await self.executor.start(RUN, step, await self.executor.resolve(step), 7, lambda: CLOCK.boot() + 600)
 
     async def close(self) -> None:
         await self.proxy.stop()

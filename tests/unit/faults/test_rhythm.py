@@ -121,7 +121,7 @@ class Bench:
 
     async def start(self, kind: str, **parameters: Any) -> Recording:
         step = ResolvedStep("s", kind, (ResolvedFault(kind, parameters, kind == "oneShot"),), 60.0)
-        await self.executor.start(RUN, step, self.executor.resolve(step), 7, self.permit)
+        await self.executor.start(RUN, step, await self.executor.resolve(step), 7, self.permit)
         return self.faults[kind]
 
 
