@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from raftchaos.model.faults.base import SHARED, FaultType
@@ -59,14 +60,18 @@ def page(faults: Iterable[FaultType], meaning: Callable[[str], tuple[str, str]],
     lines += [f"| [{one.type}](#{one.type}) | {one.kind} | {_cell(one.summary)} |" for one in known]
     for name, what, model in RHYTHMS:
         lines += ["", f"## {name}", "", what, "", *_table(model.model_fields)]
+    told: dict[type[BaseModel], str] = {}
     for one in known:
-        lines += _section(one, meaning)
+        lines += _section(one, meaning, told)
     lines += ["", "## Built-in scenarios", "", "| scenario | what it is like |", "|---|---|"]
     lines += [f"| {name} | {_cell(what)} |" for name, what in scenarios.items()]
     return "\n".join(lines) + "\n"
 
 
-def _section(fault: FaultType, meaning: Callable[[str], tuple[str, str]]) -> list[str]:
+def _section(
+    fault: FaultType, meaning: Callable[[str], tuple[str, str]], told: dict[type[BaseModel], str]
+) -> list[str]:
+    """`told` are the parts that stood on the page before, each under its fault."""
     lines = ["", f"## {fault.type}", "", f"{fault.summary[:1].upper()}{fault.summary[1:]} ({fault.kind}).", ""]
     for need in fault.needs:
         what, how = meaning(need)
@@ -76,9 +81,12 @@ def _section(fault: FaultType, meaning: Callable[[str], tuple[str, str]]) -> lis
     own = {name: field for name, field in fault.parameters.model_fields.items() if (field.alias or name) not in SHARED}
     lines += ["", *_table(own)] if own else ["", "It has no parameters of its own."]
     for name, field in own.items():
-        inner = model_in(field.annotation)
-        if inner is not None:
-            lines += ["", f"What `{field.alias or name}` holds:", "", *_table(inner.model_fields)]
+        inner, word = model_in(field.annotation), field.alias or name
+        if inner in told:
+            lines += ["", f"What `{word}` holds stands under [{told[inner]}](#{told[inner]})."]
+        elif inner is not None:
+            told[inner] = fault.type
+            lines += ["", f"What `{word}` holds:", "", *_table(inner.model_fields)]
     if fault.example:
         lines += ["", f"The fewest parameters that make sense: `{json.dumps(dict(fault.example))}`"]
     return lines
