@@ -34,6 +34,9 @@ def word(parameters: Mapping[str, Any], name: str, *known: str) -> str:
     return str(value)
 
 
+_FAR = 1e18  # bytes: farther than any stream reaches
+
+
 class Hits:
     """Which bytes of a stream are hit, each with the same chance: the distances from one hit to the next are drawn."""
 
@@ -51,7 +54,7 @@ class Hits:
             return math.inf
         self._drawn += 1
         chance = draw(self._seed, *self._place, "distance", self._drawn)
-        return math.floor(math.log1p(-chance) / self._log)
+        return math.floor(min(math.log1p(-chance) / self._log, _FAR))
 
     def within(self, size: int) -> list[int]:
         """The offsets that are hit among the next `size` bytes."""

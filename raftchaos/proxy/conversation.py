@@ -28,6 +28,7 @@ class Conversation:
 
     __slots__ = (
         "_changed",
+        "_client_over",
         "_exchanges",
         "_pipes",
         "_released",
@@ -53,6 +54,7 @@ class Conversation:
         self._responses = ResponseReader(self._exchanges)
         self._released = [0, 0]  # by direction: how much of the reader's part has been relayed already
         self._responders: list[Toxic] = []
+        self._client_over = False  # the client has ended its direction while requests of it still wait
         self.toxics: list[Toxic] = []
         """Those that act on requests."""
         self.kind = ""
@@ -171,10 +173,16 @@ class Conversation:
                 return
         self._release_unwatched(now, out)
 
-    def client_ended(self, now: float, out: list[Command]) -> None:
-        """The client sends nothing more: what is held of a head is all that there is."""
+    def client_ended(self, now: float, out: list[Command]) -> bool:
+        """The client sends nothing more: what is held of a head is all that there is. False: requests that it has sent
+        still wait for the answer of a fault; then this ends the direction after them.
+        """
+        if self.owed and self._requests.waiting:
+            self._client_over = True
+            return False
         if not self.kind:
             self._release(UPSTREAM, now, out)
+        return True
 
     def _request_piece(self, piece: Piece, now: float, out: list[Command]) -> None:
         exchange, data = piece.exchange, piece.data
@@ -204,7 +212,7 @@ class Conversation:
                 exchange.answer, exchange.answer_at = answer
                 exchange.answered_by = toxic
                 self.owed += 1
-                self._requests.waiting = False
+                self._requests.waiting = exchange.complete and exchange.answer_at > 0
                 return
 
     def _edited_head(self, direction: int, exchange: Exchange, head: bytes, now: float) -> bytes:
@@ -252,6 +260,8 @@ class Conversation:
                 self.closing = True
         if self.service_over is not None and not self._answering():
             self.ending = self.service_over
+        elif self._requests.waiting and not exchanges:
+            self._go_on(now, out)
 
     def _answering(self) -> bool:
         """Whether the next thing that the client gets is the answer of a fault."""
@@ -324,13 +334,17 @@ class Conversation:
         if self.owed:
             self.settle(now, out)
         if self._requests.waiting:
-            self._no_upgrade(now, out)
+            self._go_on(now, out)
 
-    def _no_upgrade(self, now: float, out: list[Command]) -> None:
-        """A request for another protocol was answered in this one: what follows it are requests again."""
-        if self._requests.waiting and not self._exchanges:
-            self._requests.waiting = False
-            self.from_client(b"", now, out)
+    def _go_on(self, now: float, out: list[Command]) -> None:
+        """A request was answered that others waited for: if it asked for another protocol, it got none."""
+        if self._exchanges or self.closing:
+            return
+        self._requests.waiting = False
+        self.from_client(b"", now, out)
+        if self._client_over and not self._requests.waiting:
+            self._release(UPSTREAM, now, out)
+            self._pipes.ended[UPSTREAM] = True
 
     # ---- not HTTP
 

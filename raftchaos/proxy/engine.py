@@ -81,8 +81,8 @@ class Engine:
         if self.ended:
             return out
         if direction == UPSTREAM:
-            self._messages.client_ended(now, out)
-            self._pipes.ended[UPSTREAM] = True
+            if self._messages.client_ended(now, out):
+                self._pipes.ended[UPSTREAM] = True
         elif not self._messages.service_ended(Ending.CLOSE, now, out):
             self._pipes.ended[DOWNSTREAM] = True
         self._settle(now, out)

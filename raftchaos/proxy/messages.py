@@ -45,7 +45,7 @@ class Exchange:
         self.answer: bytes | None = None
         """What a fault answers in place of the service, which then never sees the request."""
         self.answer_at = 0.0
-        """Not before this instant."""
+        """Not before this instant; 0: at once."""
         self.answered_by: Answered | None = None
         """Who is told when the answer goes out."""
         self.continued = False
@@ -83,11 +83,13 @@ class RequestReader:
     def __init__(self) -> None:
         self.count = 0
         self.part = b""
-        """Bytes of a head that is not complete, or, while `waiting`, of what follows a request for another protocol."""
+        """Bytes of a head that is not complete, or, while `waiting`, of what follows."""
         self.body: Body | None = None
         self.current: Exchange | None = None
         self.waiting = False
-        """A request asked for another protocol; what follows it can be told apart only after its response."""
+        """What follows a request waits for its response: it asked for another protocol, so that only the response says
+        what that is; or a fault answers it later.
+        """
         self.broken = False
         """Not HTTP, or no longer."""
 
@@ -165,7 +167,7 @@ class RequestReader:
     def _finish(self, exchange: Exchange) -> None:
         self.body = None
         exchange.complete = True
-        self.waiting = exchange.head.upgrade and exchange.answer is None
+        self.waiting = exchange.head.upgrade if exchange.answer is None else exchange.answer_at > 0
 
 
 class ResponseReader:

@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
     data: bytes
     at: float = 0.0
-    """Not before this instant."""
+    """Not before this instant; 0: at once. Requests that follow wait, too."""
 
 
 class Effect:

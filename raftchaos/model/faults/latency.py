@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -64,6 +65,15 @@ class LatencyParameters(EitherFaultParameters):
         elif self.latency_ms == 0 and self.jitter_ms == 0:
             raise PydanticCustomError("rule", "latencyMs or jitterMs above 0, or nothing would be delayed")
         return self
+
+    @classmethod
+    def merged(cls, defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """A step that gives the delays, in either way, takes the place of those of the scenario."""
+        ways = ({"quantiles"}, {"latencyMs", "jitterMs", "distribution"})
+        for way, other in (ways, ways[::-1]):
+            if way & overrides.keys():
+                defaults = {key: value for key, value in defaults.items() if key not in other}
+        return {**defaults, **overrides}
 
     def _as_completed(self) -> bool:
         """All parameters are given, these with their defaults: a step that was filled in before."""

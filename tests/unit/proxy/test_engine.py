@@ -9,21 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftchaos import limits
-from raftchaos.model.faults import FAULTS as CATALOGUE
 from raftchaos.proxy.chance import ParameterError, draw
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Close, Reset
 from raftchaos.proxy.faults import FAULTS
 from raftchaos.proxy.toxic import Fault
-from tests.unit.proxy.engine_driver import Driver
+from tests.unit.proxy.engine_driver import Driver, fault
 from tests.unit.proxy.proxy_world import request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GET = request("GET", "/")
-
-
-def fault(kind: str, seed: int = 1, **parameters: object) -> Fault:
-    example = {**CATALOGUE[kind].example, "probability": 1.0}
-    return FAULTS[kind]({**example, **parameters}, seed)
 
 
 def always_503() -> Fault:
