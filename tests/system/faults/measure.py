@@ -130,6 +130,24 @@ def datagrams(host: str, port: int, count: int, timeout: float = 0.5) -> dict[st
     return {"sent": sent, "back": back, "errors": sorted(set(errors))}
 
 
+def copies(host: str, port: int, count: int, patience: float = 0.7) -> dict[str, int]:
+    """Numbered datagrams: how many came back, copies included, and how many after one that was sent later."""
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as sock:
+        sock.connect((host, port))
+        sock.settimeout(patience)
+        for number in range(count):
+            sock.send(b"%d" % number)
+            time.sleep(0.002)
+        back = overtaken = latest = 0
+        with contextlib.suppress(TimeoutError):
+            while True:
+                number = int(sock.recv(64))
+                back += 1
+                overtaken += number < latest
+                latest = max(latest, number)
+    return {"back": back, "overtaken": overtaken}
+
+
 def round_trips(host: str, port: int, count: int) -> list[float]:
     """Seconds of so many echoes over one TCP connection."""
     found = []
@@ -210,7 +228,7 @@ def ask_dns(
     return {"code": answer[3] & 15, "addresses": addresses}
 
 
-COMMANDS = {each.__name__: each for each in (serve, connect, datagrams, round_trips, pull, push, ask_dns)}
+COMMANDS = {each.__name__: each for each in (serve, connect, datagrams, copies, round_trips, pull, push, ask_dns)}
 
 if __name__ == "__main__":
     print(json.dumps(COMMANDS[sys.argv[1]](**json.loads(sys.argv[2]))))  # type: ignore[operator]

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from raftchaos.errors import NotFound, Refused, UsageError
+from raftchaos.faults import needs
 from raftchaos.faults.base import NodeContext
+from tests.system.faults.netem import Checks
 from tests.system.faults.networks import PORT, TwoHosts, lacking
 from tests.system.faults.one_fault import KEY, OneFault, boot
 
@@ -274,6 +276,20 @@ async def test_no_interface_is_guessed(hosts: TwoHosts, make: Make) -> None:
         make("network_bandwidth", hosts=FOUR).resolve()
     hosts.run("ip", "route", "add", "default", "via", FOUR)
     assert make("network_bandwidth", hosts=FOUR).resolve() == (f"interface:netns={hosts.here},wire",)
+
+
+@pytest.mark.parametrize("check", ["delay", "jitter", "duplicates", "reordering", "damage", "composition", "reaper"])
+async def test_netem(hosts: TwoHosts, tmp_path: Path, require: Callable[[bool, str], None], check: str) -> None:
+    require(not needs.lacks("netem"), "netem in the kernel")
+    await Checks(hosts, tmp_path).all()[check]()
+
+
+def test_without_netem_it_says_what_to_use(tmp_path: Path, require: Callable[[bool, str], None]) -> None:
+    require(not lacking(), lacking())
+    problem = OneFault("network_delay", {}, tmp_path).fault.why_not()
+    expected = "this kernel cannot delay packets; use the proxy" if needs.lacks("netem") else ""
+    assert problem.startswith(expected)
+    assert bool(problem) is bool(expected)
 
 
 # ---- names
