@@ -22,8 +22,10 @@ def read_documents(files: Sequence[Path]) -> list[Document]:
 
     Raises `UsageError` that names every file that cannot be read, and `InvalidDocument` with all problems of all files.
     """
+    from raftchaos.faults.plugins import packages
     from raftchaos.model.loading import load_files
 
+    packages.load()
     texts: list[tuple[str, bytes]] = []
     unreadable: list[UsageError] = []
     for path in dict.fromkeys(files):

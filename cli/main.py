@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "run": "Submit the orchestrations of files to the cluster.",
     "validate": "Check files without a cluster.",
     "template": "Print an example document to start from.",
-    "fault": "Tell which faults there are; take back by hand what was left on.",
+    "fault": "Tell which faults there are and what is on; put one on, take it back.",
     "proxy": "List, add and remove the proxies of a peer.",
     "halt": "Take every fault back at once and start nothing more.",
     "resume": "Lift the halt.",

@@ -16,6 +16,8 @@ from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, DURABILITIES, 
 @click.option("--advertise", metavar="HOST", help="Host under which others reach it; default: as it listens.")
 @click.option("--data-dir", metavar="DIR", type=click.Path(), help="Where it keeps its data; default: a folder of its "
               "name under ~/.local/state/raftchaos.")  # fmt: skip
+@click.option("--plugins", metavar="DIR", type=click.Path(), help="Folder of executables that experiments may use as "
+              "faults (see `raftchaos fault types custom`); default: none.")  # fmt: skip
 @click.option("--label", metavar="KEY=VALUE", multiple=True, help="A label that experiments can select; repeatable.")
 @click.option("--join", metavar="HOST:PORT", help="API address of any live peer of the cluster to join.")
 @click.option("--observer", is_flag=True, default=None, help="Join without a vote; so does by itself whoever comes "

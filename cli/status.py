@@ -61,6 +61,7 @@ def _summary(status: dict[str, Any]) -> list[Any]:
     parts += [f"[yellow]note[/] {plain(reason)}" for reason in status["reasons"]]
     parts += [
         f"on here: {plain(fault['fault'])} on {plain(fault['target'])} (run {plain(fault['run'])})"
+        + (f", [red]could not be taken back yet[/]: {plain(fault['problem'])}" if fault.get("problem") else "")
         for fault in status["activeFaults"]
     ]
     return parts

@@ -38,6 +38,7 @@ KEYS: Final = (
     "raft-listen",
     "advertise",
     "data-dir",
+    "plugins",
     "label",
     "join",
     "observer",
@@ -52,7 +53,7 @@ KEYS: Final = (
     "metrics-allow",
     "proxies",
 )
-_PATH_KEYS = ("token-file", "tls-cert", "tls-key", "tls-ca")
+_PATH_KEYS = ("plugins", "token-file", "tls-cert", "tls-key", "tls-ca")
 _TEXT_KEYS = frozenset(
     {"name", "listen", "raft-listen", "advertise", "data-dir", "join", "durability", "log-level", *_PATH_KEYS}
 )
@@ -88,6 +89,8 @@ class PeerSettings:
     """How long a certificate that this peer signs is valid."""
     metrics_allow: tuple[str, ...] = ()
     """Networks (CIDR) from which /metrics needs no token."""
+    plugins: Path | None = None
+    """Folder of the executables that experiments may use as faults; None allows none."""
 
 
 def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> PeerSettings:
@@ -117,6 +120,7 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         tls_ca=_path(said, "tls-ca"),
         certificate_seconds=float(said.get("certificate-seconds", limits.CERTIFICATE)),
         metrics_allow=tuple(said.get("metrics-allow") or ()),
+        plugins=_path(said, "plugins"),
     )
     _check(settings)
     return settings

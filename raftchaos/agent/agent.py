@@ -18,7 +18,9 @@ from raftchaos.agent.records import LocalRun, Phase
 from raftchaos.agent.words import Words
 from raftchaos.clock import Clock
 from raftchaos.core.commands import RunActive, RunFinished, StartRun
-from raftchaos.core.interfaces import Lease, Meter, NullMeter, ReplicatedLog, RunExecutor
+from raftchaos.core.counting import types_of
+from raftchaos.core.interfaces import Lease, ReplicatedLog, RunExecutor
+from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.services import ActiveFault
 from raftchaos.core.state import ClusterState
@@ -90,7 +92,7 @@ class Agent:
     def active_faults(self) -> tuple[ActiveFault, ...]:
         """What is on, or may still be on, at this node."""
         return tuple(
-            ActiveFault(str(run), fault, target)
+            ActiveFault(str(run), fault, target, local.problem)
             for run, local in sorted(self._runs.items())
             if local.present
             for fault, target in self._executor.uses(str(run))
@@ -101,6 +103,17 @@ class Agent:
         if any(local.present and target in local.targets for local in self._runs.values()):
             return True
         return any(run.node == self._name and run.live and target in run.targets for run in self._state().runs.values())
+
+    @property
+    def settled(self) -> bool:
+        """The cluster knows the end of every run that an earlier start of this peer was granted. Before that this start
+        is not registered: registering ends them without saying what became of them."""
+        if not self._executor.undone() and not self._executor.unfinished():
+            return True  # no start before this one has begun anything
+        return self._replayed and not any(
+            run.node == self._name and run.live and run.incarnation < self._incarnation
+            for run in self._state().runs.values()
+        )
 
     def problems(self) -> tuple[str, ...]:
         """Recoveries that keep failing, in plain words."""
@@ -182,6 +195,8 @@ class Agent:
             stopping=self._stopping,
             local=self._runs,
             undone=self._executor.undone(),
+            happened=self._executor.happened(),
+            troubles=self._executor.troubles(),
             unfinished=self._executor.unfinished(),
             grants=self._grants,
             offered=self._offered,
@@ -225,7 +240,8 @@ class Agent:
         if now < self._not_before.get(run, 0.0) or starting >= limits.RUN_ACTIONS:
             return
         wanted = self._state().runs[run]
-        local = LocalRun(run, wanted.targets, wanted.duration_seconds, self._lease.epoch)
+        types = types_of(self._state(), wanted)
+        local = LocalRun(run, wanted.targets, types, wanted.duration_seconds, self._lease.epoch)
         self._runs[run] = local
         self._spawn(self._inject(local))
 
@@ -241,17 +257,22 @@ class Agent:
             self._not_before[local.id] = self._clock.boot() + limits.AGENT_TICK
         except RaftchaosError as error:
             log.warning("could not inject run=%s: %s", local.id, error)
-            self._recover(local, *self._why_not_on(local, error))
+            self._recover(local, *self._why_not_on(local, error, one_shot=step is not None and step.one_shot))
         else:
             local.phase, local.started = Phase.ON, self._clock.boot()
             log.info("injected run=%s targets=%s", local.id, ",".join(local.targets))
             for fault, _ in self._executor.uses(str(local.id)):
                 self.meter.fault_injected(fault)
+            if not step.lasts:
+                self._recover(local, RunStatus.DONE, "")
         self.wake()
 
-    def _why_not_on(self, local: LocalRun, error: RaftchaosError) -> tuple[RunStatus, str]:
-        """What a run ends as that could not be injected: interrupted if it was no longer wanted, else failed."""
+    def _why_not_on(self, local: LocalRun, error: RaftchaosError, *, one_shot: bool) -> tuple[RunStatus, str]:
+        """What a run ends as that could not be injected: interrupted if it was no longer wanted, else failed. What may
+        have been done, and cannot be taken back, has failed: an interrupted run may be attempted again."""
         wanted = self._state().runs.get(local.id)
+        if one_shot:
+            return RunStatus.FAILED, str(error)
         if self._halts.halted or self._state().halted:
             return RunStatus.INTERRUPTED, str(InterruptReason.HALT)
         if self._stopping:
@@ -261,12 +282,14 @@ class Agent:
         return RunStatus.FAILED, str(error)
 
     def _permit(self, local: LocalRun) -> float:
-        """Under the undo journal's lock: the end of the lease, if the injection may still begin."""
+        """Under the undo journal's lock: the end of the lease, if the injection may still begin, or begin again."""
         now = self._clock.boot()
         wanted = self._state().runs.get(local.id)
         if self._stopping or self._halts.halted or self._state().halted:
             raise Refused("halted")
-        if wanted is None or wanted.status is not RunStatus.GRANTED or wanted.incarnation != self._incarnation:
+        first = local.phase is Phase.STARTING
+        good = (RunStatus.GRANTED,) if first else (RunStatus.GRANTED, RunStatus.ACTIVE)
+        if wanted is None or wanted.status not in good or wanted.incarnation != self._incarnation:
             raise Refused("the run is not granted any more")
         if not self._lease.running(now) or self._lease.epoch != local.lease:
             raise Refused("the lease that it was granted under has ended")
@@ -295,8 +318,11 @@ class Agent:
             await asyncio.sleep(pause)
             pause = min(pause * 2, limits.RECOVERY_RETRY_MAX)
         assert local.status is not None
-        status = RunStatus.FAILED if local.stuck else local.status
-        self._end(local, status, local.problem if local.stuck else local.reason)
+        if local.stuck:
+            self._end(local, RunStatus.FAILED, local.problem)
+        else:
+            good = local.status in (RunStatus.SUCCEEDED, RunStatus.DONE)
+            self._end(local, local.status, self._executor.untouched(str(local.id)) if good else local.reason)
         self.wake()
 
     def _end(self, local: LocalRun, status: RunStatus, reason: str) -> None:
@@ -315,7 +341,7 @@ class Agent:
         targets: tuple[str, ...] = ()
         if step is not None:
             try:
-                targets = self._executor.resolve(step)
+                targets = await self._executor.resolve(step)
             except RaftchaosError as error:  # the cluster checks the same by the registry, and says so to everybody
                 log.info("this node has no target for run=%s: %s", run, error)
         command = StartRun(str(run), self._name, self._incarnation, self._directory, list(targets))

@@ -10,8 +10,9 @@ from raftchaos import limits
 from raftchaos.agent.mailbox import Mailbox
 from raftchaos.clock import Clock
 from raftchaos.core.commands import Command, LeaderStarted, encode
-from raftchaos.core.interfaces import Meter, NullMeter, ReplicaStatus, ReplicatedLog
+from raftchaos.core.interfaces import ReplicaStatus, ReplicatedLog
 from raftchaos.core.leader_leases import LeaderLeases, Ping, WaitingPing
+from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import NoQuorum

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from raftchaos import limits
 from raftchaos.agent.records import OVER, LocalRun, Phase
+from raftchaos.core import reasons
+from raftchaos.core.counting import types_of
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import Node
 from raftchaos.model.runs import ANY_NODE, Effect, InterruptReason, Run, RunId, RunStatus
@@ -96,6 +98,10 @@ class View:
     local: Mapping[RunId, LocalRun] = field(default_factory=dict)
     undone: Mapping[str, Effects] = field(default_factory=dict)
     """Runs that the undo journal marks as done."""
+    happened: Mapping[str, bool] = field(default_factory=dict)
+    """One-shot runs that were done (True), or that may have been (False)."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """Runs that could not be switched amid their time, and why."""
     unfinished: frozenset[str] = frozenset()
     """Runs whose undo record is open."""
     grants: Mapping[RunId, int] = field(default_factory=dict)
@@ -183,6 +189,8 @@ def _while_on(view: View, local: LocalRun, wanted: Run | None) -> Iterator[Actio
         yield Recover(local.id, RunStatus.INTERRUPTED, reason)
     elif wanted.status is RunStatus.RECOVERING:
         yield Recover(local.id, RunStatus.INTERRUPTED, wanted.reason or str(InterruptReason.CANCEL))
+    elif str(local.id) in view.troubles:
+        yield Recover(local.id, RunStatus.FAILED, view.troubles[str(local.id)])
     elif view.now - local.started >= local.duration:
         yield Recover(local.id, RunStatus.SUCCEEDED)
     elif wanted.status is RunStatus.GRANTED:
@@ -219,7 +227,11 @@ def _without_record(view: View, run: Run, grants: Mapping[RunId, int]) -> Iterat
     if not view.clean or text in view.unfinished:
         return
     effects = view.undone.get(text, ())
-    if run.incarnation != view.incarnation:
+    if text in view.happened:
+        done = view.happened[text]
+        status = RunStatus.DONE if done else RunStatus.FAILED
+        yield ReportFinished(run.id, status, "" if done else reasons.MAY_HAVE_HAPPENED, effects)
+    elif run.incarnation != view.incarnation:
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, str(InterruptReason.RESTART), effects)
     elif run.status is not RunStatus.GRANTED or text in view.undone:
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, run.reason or str(InterruptReason.LEASE), effects)
@@ -227,7 +239,7 @@ def _without_record(view: View, run: Run, grants: Mapping[RunId, int]) -> Iterat
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, view.halt_reason)
     elif grants.get(run.id, OVER) == OVER:
         yield ReportFinished(run.id, RunStatus.INTERRUPTED, str(InterruptReason.LEASE))
-    elif view.me is not None and view.ready and view.lease_left > limits.START_MARGIN and _free(view, run.targets):
+    elif view.me is not None and view.ready and view.lease_left > limits.START_MARGIN and _free(view, run):
         yield Start(run.id)
 
 
@@ -257,10 +269,16 @@ def _takes_part(view: View, offer: Run) -> bool:
     )
 
 
-def _free(view: View, targets: tuple[str, ...]) -> bool:
-    """Whether nothing on this node is, or may be, done to any of the targets."""
-    taken = {target for local in view.local.values() if local.present for target in local.targets}
-    return taken.isdisjoint(targets)
+def _free(view: View, run: Run) -> bool:
+    """Whether nothing of the same type on this node is, or may be, done to any of its targets."""
+    types = types_of(view.state, run)
+    taken = {
+        target
+        for local in view.local.values()
+        if local.present and not types.isdisjoint(local.types)
+        for target in local.targets
+    }
+    return taken.isdisjoint(run.targets)
 
 
 def _mine(view: View, run: Run | None) -> bool:

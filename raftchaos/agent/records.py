@@ -28,6 +28,8 @@ class LocalRun:
 
     id: RunId
     targets: tuple[str, ...]
+    types: frozenset[str]
+    """Types of its faults."""
     duration: float
     """Seconds that it is to be on."""
     lease: int

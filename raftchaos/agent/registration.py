@@ -29,8 +29,8 @@ class Registration:
         clean: Callable[[], bool],
     ) -> None:
         """`describe` gives the node as it is now. `clean` says whether the reaper of the last start is gone and the
-        undo journal has no open record: before that, faults of the last incarnation may still be on, and registering
-        would tell the cluster that they are off.
+        undo journal has no open record, and the cluster was told of the ends of the last incarnation's runs: before
+        that, faults may still be on, and registering would tell the cluster that they are off.
         """
         self._log = log
         self._request_ids = request_ids

@@ -15,6 +15,7 @@ from raftchaos.api.views import (
     node_view,
     nodes_view,
     proxy_view,
+    seen_fault_view,
     staleness,
     status_view,
 )
@@ -70,8 +71,16 @@ async def proxies(context: Context, request: web.Request) -> web.StreamResponse:
 
 
 async def faults(context: Context, request: web.Request) -> web.StreamResponse:
-    """The types of fault that this peer knows."""
-    return answer({**_here(context), "faults": [fault_type_view(fault) for fault in FAULTS.values()]})
+    """The types of fault that this peer knows, and why its machine cannot do some of them."""
+    unable = context.services.unable
+    found = [{**fault_type_view(fault), "whyNot": unable.get(fault.type, "")} for fault in FAULTS.values()]
+    return answer({**_here(context), "node": context.services.name, "faults": found})
+
+
+async def active_faults(context: Context, request: web.Request) -> web.StreamResponse:
+    """What is on at this peer, as read back from its machine, beside what its undo journal says."""
+    found = [seen_fault_view(fault) for fault in await context.services.seen_faults()]
+    return answer({**_here(context), "node": context.services.name, "faults": found})
 
 
 async def metrics(context: Context, request: web.Request) -> web.StreamResponse:

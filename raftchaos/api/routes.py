@@ -143,6 +143,13 @@ ROUTES: Final[tuple[Route, ...]] = (
         body={"name!": _NAME, "listen!": _ADDRESS, "upstream!": _ADDRESS},
     ),
     _api("DELETE", "/proxies/{name}", writes.remove_proxy, Role.ADMIN, "Stop a proxy of this node"),
+    _api(
+        "GET",
+        "/faults/active",
+        reads.active_faults,
+        Role.VIEWER,
+        "What is on here, as read back from the machine",
+    ),
     _api("GET", "/faults", reads.faults, Role.VIEWER, "The types of fault with the schemas of their parameters"),
     _api(
         "POST",

@@ -9,7 +9,7 @@ from raftchaos._version import VERSION
 from raftchaos.core.estimate import current_step, share_behind
 from raftchaos.core.history import NOT_REACHED, worst
 from raftchaos.core.interfaces import Quorum, ReplicaStatus
-from raftchaos.core.services import ActiveFault, Health, PeerServices, ProxyRecord, no_quorum_message
+from raftchaos.core.services import ActiveFault, Health, PeerServices, ProxyRecord, SeenFault, no_quorum_message
 from raftchaos.core.state import ClusterState
 from raftchaos.model.faults import FaultType
 from raftchaos.model.nodes import Node, NodeStatus
@@ -94,7 +94,7 @@ def nodes_summary(state: ClusterState) -> Json:
 
 def fault_view(fault: ActiveFault) -> Json:
     """A fault that is on."""
-    return {"run": fault.run, "fault": fault.fault, "target": fault.target}
+    return {"run": fault.run, "fault": fault.fault, "target": fault.target, "problem": fault.problem}
 
 
 def health_view(health: Health, *, name: str) -> Json:
@@ -271,6 +271,18 @@ def proxy_view(node: str, proxy: ProxyRecord) -> Json:
     """A proxy of the node, with its counters."""
     stats = {_camel(key): value for key, value in proxy.stats.items()}
     return {"node": node, "name": proxy.name, "listen": proxy.listen, "upstream": proxy.upstream, "stats": stats}
+
+
+def seen_fault_view(fault: SeenFault) -> Json:
+    """A fault that is on, or should be."""
+    return {
+        "run": fault.run,
+        "fault": fault.fault,
+        "target": fault.target,
+        "journal": fault.journal,
+        "mark": fault.mark,
+        "effect": dict(fault.effect),
+    }
 
 
 def fault_type_view(fault: FaultType) -> Json:

@@ -18,7 +18,7 @@ from raftchaos.api.tasks_view import find_task, preview_view
 from raftchaos.api.views import node_view, proxy_view
 from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.services import JoinRequest
-from raftchaos.errors import Conflict, Forbidden, Unauthenticated, UsageError
+from raftchaos.errors import Conflict, Forbidden, Refused, Unauthenticated, UsageError
 from raftchaos.identity.tokens import proves
 from raftchaos.model.loading import check_size, parse_submission
 from raftchaos.model.resolved import ResolvedOrchestration
@@ -43,6 +43,7 @@ async def submit(context: Context, request: web.Request) -> web.StreamResponse:
     task = chosen or f"{orchestration.name}-{secrets.token_hex(4)}"
     state = context.services.state
     known = task in state.tasks or task in state.finished
+    await context.services.check(task, orchestration)
     await written(context, context.services.submit(task, orchestration.to_dict()))
     return _task(context, task, status=200 if known else 201)
 
@@ -50,8 +51,14 @@ async def submit(context: Context, request: web.Request) -> web.StreamResponse:
 async def preview(context: Context, request: web.Request) -> web.StreamResponse:
     """What a document would do now; changes nothing."""
     orchestration = _resolved(await json_body(request, ("document", "scenarios"), required=("document",)))
-    now_ms = context.now_ms()
-    return answer({**_index(context), **preview_view(context.services.state, orchestration, now_ms)})
+    view = preview_view(context.services.state, orchestration, context.now_ms())
+    if view["accepted"]:
+        try:
+            await context.services.check("", orchestration)
+        except Refused as error:
+            refusal = {"code": error.spec.code, "error": str(error), "hint": error.hint}
+            view = {**view, "accepted": False, "refusals": [*view["refusals"], refusal]}
+    return answer({**_index(context), **view})
 
 
 async def cancel(context: Context, request: web.Request) -> web.StreamResponse:

@@ -324,6 +324,10 @@ class Client:
         """The types of fault that the peer knows, with their parameters."""
         return list((await self._get("/faults"))["faults"])
 
+    async def active_faults(self, *, peer: str | None = None) -> list[Json]:
+        """What is on at `peer` (default: the first), as read back from its machine, beside its undo journal."""
+        return list((await self._get("/faults/active", peer=peer or self.peers[0]))["faults"])
+
     # ---- proxies: they belong to one peer, so there is no other to turn to ------------------------------------
 
     async def proxies(self, *, peer: str | None = None) -> list[Json]:

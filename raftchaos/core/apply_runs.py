@@ -137,7 +137,7 @@ def run_finished(draft: Draft, command: commands.RunFinished) -> Answer:
 def _not_allowed(draft: Draft, task: Task, run: Run, command: commands.StartRun) -> Answer | None:
     """The refusal of a request that no waiting makes right (but for a degraded node), or None."""
     node = draft.nodes.get(command.node)
-    if len(command.targets) > limits.RUN_TARGETS or any(len(item) > 2 * limits.NAME for item in command.targets):
+    if len(command.targets) > limits.RUN_TARGETS or any(len(item) > limits.TARGET for item in command.targets):
         return answers.refuse(answers.USAGE, f"found targets that are too long, or more than {limits.RUN_TARGETS}")
     if draft.halts:
         return answers.refuse(answers.HALTED, "the cluster is halted")

@@ -14,7 +14,9 @@ from raftchaos.model.nodes import Node
 from raftchaos.model.resolved import ResolvedFault, ResolvedStep
 
 ON_PROXIES: Final = frozenset({"latency", "http_error", "reset_peer"})
-"""Faults that a node's proxies do: without the parameter `proxy` they mean all of them, at least one."""
+"""Faults that a node's proxies do: without the parameter `proxy` they mean all of them, at least one. Those of the
+first release, for ever: another list would be another answer. Of a later type the node itself says what it lacks,
+before the task is accepted."""
 
 
 def why_not(node: Node, steps: Sequence[ResolvedStep]) -> list[str]:

@@ -170,67 +170,6 @@ class ReplicatedLog(Protocol):
         ...
 
 
-class Meter(Protocol):
-    """What the parts of a peer count. `telemetry` implements it; nothing else knows a metrics library.
-
-    Cheap, callable from the loop's thread at any time, never raises. Values of labels that are unknown count as
-    `other`, so that nobody can make the number of series grow.
-    """
-
-    def heartbeat(self, node: str) -> None:
-        """This peer, as the leader, has answered a ping of that node."""
-        ...
-
-    def step_failed(self) -> None:
-        """A step of a task has failed, as this peer saw it being applied."""
-        ...
-
-    def fault_injected(self, fault: str) -> None:
-        """A fault of that type was put on here: the first application after a grant."""
-        ...
-
-    def fault_effect(self, fault: str, touched: int) -> None:
-        """An ended fault of that type has touched so many requests, connections, packets or processes here."""
-        ...
-
-    def committed(self, seconds: float) -> None:
-        """A proposal of this peer took so long until it was applied here."""
-        ...
-
-    def event(self, event_type: str) -> None:
-        """An event of that type (`model.events.EventType`) was applied while this peer ran, replays apart."""
-        ...
-
-    def loop_late(self, seconds: float) -> None:
-        """The event loop ran a timer so much later than it was due."""
-        ...
-
-
-class NullMeter:
-    """A meter that counts nothing."""
-
-    def heartbeat(self, node: str) -> None:
-        """Counts nothing."""
-
-    def step_failed(self) -> None:
-        """Counts nothing."""
-
-    def fault_injected(self, fault: str) -> None:
-        """Counts nothing."""
-
-    def fault_effect(self, fault: str, touched: int) -> None:
-        """Counts nothing."""
-
-    def committed(self, seconds: float) -> None:
-        """Counts nothing."""
-
-    def event(self, event_type: str) -> None:
-        """Counts nothing."""
-
-    def loop_late(self, seconds: float) -> None:
-        """Counts nothing."""
-
-
 class Lease(Protocol):
     """This peer's lease, as its keeper knows it (DESIGN: "A lease, exactly")."""
 
@@ -301,6 +240,10 @@ class ProxyControl(Protocol):
         tells whether it did anything."""
         ...
 
+    async def active(self) -> dict[str, tuple[str, str]]:
+        """What is on now, as the process itself says: type and proxy by key. Raises ProxyUnavailable."""
+        ...
+
     async def forget(self, run: str) -> None:
         """Drop the counters of a recovered fault. Idempotent."""
         ...
@@ -348,7 +291,7 @@ class RunExecutor(Protocol):
         """What earlier incarnations left has been undone. Until then nothing is registered or injected."""
         ...
 
-    def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
+    async def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
         """What a step would touch on this node, as sorted targets such as `proxy:payments`. Raises `NotFound` for a
         target that is not here and `UsageError` for parameters that this release does not take."""
         ...
@@ -369,6 +312,19 @@ class RunExecutor(Protocol):
 
     def uses(self, run: str) -> tuple[tuple[str, str], ...]:
         """What a started run does, as pairs of the type of a fault and its target."""
+        ...
+
+    def troubles(self) -> Mapping[str, str]:
+        """Runs of which something could not be switched on or off again amid their time, and why: they have failed."""
+        ...
+
+    def happened(self) -> dict[str, bool]:
+        """One-shot runs of the undo journal that were done (True), or that may have been (False): their peer ended
+        between the act and its record."""
+        ...
+
+    def untouched(self, run: str) -> str:
+        """In a sentence, what did nothing of a run that was taken back; "" if all of it did something."""
         ...
 
     def undone(self) -> dict[str, tuple[dict[str, int], ...]]:

@@ -4,9 +4,10 @@ and then in production."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 from raftchaos import limits
-from raftchaos.core.counting import counted, nodes_of
+from raftchaos.core.counting import counted, nodes_of, types_of
 from raftchaos.core.progress import slot_of
 from raftchaos.core.state import ClusterState
 from raftchaos.model.nodes import NodeStatus
@@ -77,7 +78,7 @@ def _nodes(state: ClusterState) -> Iterator[str]:
 
 
 def _limits(state: ClusterState) -> Iterator[str]:
-    """G5 and G7: one node a sequential task, no two runs on one target, no limit exceeded.
+    """G5 and G7: one node a sequential task, no two runs do the same to one target, no limit exceeded.
 
     A limit is judged for the tasks that have faults of their own: the others only wait.
     """
@@ -91,12 +92,12 @@ def _limits(state: ClusterState) -> Iterator[str]:
             yield f"{len(under)} nodes are under faults, the task {key} allows {task.max_nodes}"
         if task.orchestration.mode is CoordinationMode.SEQUENTIAL and len(nodes_of(mine)) > 1:
             yield f"the sequential task {key} is on {sorted(nodes_of(mine))}"
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str, str], str] = {}
     for run in sorted(runs, key=lambda run: run.id):
-        for target in run.targets:
-            other = taken.setdefault((run.node, target), str(run.id))
+        for target, fault in product(run.targets, sorted(types_of(state, run))):
+            other = taken.setdefault((run.node, target, fault), str(run.id))
             if other != str(run.id):
-                yield f"{target} of {run.node} is under {other} and {run.id}"
+                yield f"{target} of {run.node} is under {fault} of {other} and {run.id}"
 
 
 def _tasks(state: ClusterState) -> Iterator[str]:

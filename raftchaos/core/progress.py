@@ -131,9 +131,18 @@ def slot_state(task: Task, step: ResolvedStep, attempts: Sequence[Run]) -> SlotS
     if last.status is RunStatus.SKIPPED and not _was_due(task, last):
         return SlotState.SKIPPED
     lost = sum(1 for run in attempts if run.reason != reasons.PAUSED)
+    if may_have_happened(step, last):
+        return SlotState.LOST
     if _may_move(task, last) and lost <= step.retries:
         return SlotState.AGAIN
     return SlotState.LOST
+
+
+def may_have_happened(step: ResolvedStep, run: Run) -> bool:
+    """Whether a lost run of a one-shot step may have been done: it was granted, and nobody could tell what became of
+    it. It is never repeated."""
+    lost = run.reason in (reasons.NODE_FAILED, reasons.RESTARTED)
+    return step.one_shot and run.status is RunStatus.INTERRUPTED and lost
 
 
 def seconds_left(run: Run) -> float:

@@ -16,6 +16,7 @@ STEP_FAILED: Final = str(InterruptReason.STEP_FAILED)
 NODE_DRAINED: Final = "nodeDrained"
 NODE_REMOVED: Final = "nodeRemoved"
 NOBODY_ASKED: Final = "nobody asked for it in time"
+MAY_HAVE_HAPPENED: Final = "it may have happened: the peer ended before it could write that down; it is not repeated"
 
 LOST: Final = frozenset({NODE_FAILED, NODE_REMOVED, NOBODY_ASKED})
 """A run that was skipped for one of these was due and did not take place: it fails its step like a lost node."""

@@ -8,14 +8,15 @@ methods are cheap, do no I/O and never raise; what may wait is `async` and raise
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 from raftchaos import limits
 from raftchaos.core.interfaces import Outcome, ReplicaStatus
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import UsageError, error_of_code
 from raftchaos.model.events import Event
+from raftchaos.model.resolved import ResolvedOrchestration
 
 LAST_NUMBER = 2**31 - 1
 """Greater than the number of any event: `EventId(index, LAST_NUMBER)` stands after all events of that index."""
@@ -65,6 +66,33 @@ class ActiveFault:
     """Its type."""
     target: str
     """What it is done to, e.g. `proxy:payments`."""
+    problem: str = ""
+    """Why the last try to take its run back has failed; it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFault:
+    """A fault that is on at this peer, as read back from the world, beside what the undo journal says of it."""
+
+    DORMANT: ClassVar[str] = "dormant"
+    """It pulses or repeats, and is off at this moment."""
+    MISSING: ClassVar[str] = "missing"
+    """The undo journal says that it is on, and it is not there."""
+    LEFT_OVER: ClassVar[str] = "leftOver"
+    """It is there, and the undo journal does not say so."""
+    UNREADABLE: ClassVar[str] = "unreadable"
+    """Nobody can tell whether it is there."""
+
+    run: str
+    """Id of its run, or what names it if it is of none."""
+    fault: str
+    target: str
+    journal: bool
+    """Whether the undo journal holds it."""
+    mark: str
+    """One of the words above; empty if world and journal agree that it is on."""
+    effect: Mapping[str, int] = field(default_factory=dict)
+    """What it has done so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +290,15 @@ class PeerServices(Protocol):
         """The faults that are on at this peer now, by run."""
         ...
 
+    async def seen_faults(self) -> Sequence[SeenFault]:
+        """What is on at this peer as read back from the world, beside what its undo journal says."""
+        ...
+
+    @property
+    def unable(self) -> Mapping[str, str]:
+        """The fault types that this peer's machine cannot do, and why not."""
+        ...
+
     def local_halts(self) -> Sequence[HaltRecord]:
         """The halts that this peer obeys although the state does not hold them (yet)."""
         ...
@@ -290,6 +327,13 @@ class PeerServices(Protocol):
         ...
 
     # ---- tasks -------------------------------------------------------------------------------------------------
+
+    async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
+        """Asks every target whether it can do its steps; a task that exists is not looked at again.
+
+        Raises Refused with what each of them lacks. Changes nothing; a target that does not answer is not waited for.
+        """
+        ...
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         """Accepts a `ResolvedOrchestration.to_dict()` as the task of this id.

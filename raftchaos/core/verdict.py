@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from raftchaos.core.progress import FAILING, Progress, SlotState
+from raftchaos.core.progress import FAILING, Progress, SlotState, may_have_happened
 from raftchaos.model.runs import Run, RunStatus
 from raftchaos.model.tasks import TaskStatus, Verdict
+
+_GOOD: Final = (RunStatus.SUCCEEDED, RunStatus.DONE)
+MAYBE: Final = " (it may have happened, and is not repeated)"
 
 
 class Conclusion(NamedTuple):
@@ -54,7 +57,8 @@ def step_failure(progress: Progress, step: int, slot: str, state: SlotState) -> 
     last = progress.attempts(step, slot)[-1]
     where = f" on {last.node}" if last.node != "*" else ""
     what = "failed" if state is SlotState.FAILED else "was lost" if last.status is RunStatus.INTERRUPTED else "not run"
-    return f"the step {name!r} {what}{where}: {last.reason or last.status}"
+    maybe = may_have_happened(progress.task.orchestration.steps[step], last)
+    return f"the step {name!r} {what}{where}: {last.reason or last.status}{MAYBE if maybe else ''}"
 
 
 def not_recovered(run: Run) -> str:
@@ -75,5 +79,6 @@ def without_evidence(progress: Progress) -> str:
             return f"no evidence: the step {step.name!r} ran nowhere"
         for place, fault in enumerate(step.faults):
             if touched(runs, place) <= 0:
-                return f"no evidence: {fault.type} of the step {step.name!r} touched nothing"
+                why = next((run.reason for run in runs if run.status in _GOOD and run.reason), "")
+                return f"no evidence: {fault.type} of the step {step.name!r} touched nothing{f': {why}' if why else ''}"
     return ""

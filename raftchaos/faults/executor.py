@@ -9,22 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from raftchaos import limits
 from raftchaos.clock import Clock
-from raftchaos.core.interfaces import ProxyControl, Recovery
+from raftchaos.core.interfaces import Recovery
+from raftchaos.core.services import SeenFault
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
-from raftchaos.faults.base import Fault, NodeContext
-from raftchaos.faults.records import Effects, Step
+from raftchaos.faults.base import Fault, Host, NodeContext
+from raftchaos.faults.inventory import take_inventory
+from raftchaos.faults.records import Effects
+from raftchaos.faults.rhythm import beats, without_rhythm
 from raftchaos.faults.undo import UndoJournal
+from raftchaos.faults.uses import Use, inject_all, kind_of, recover_all, total_of, undo_plan_of
+from raftchaos.model.faults import FAULTS
+from raftchaos.model.faults.described import nothing_touched
 from raftchaos.model.resolved import SEED_MAX, ResolvedStep
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _LOCK_POLL = 0.01
 
@@ -43,44 +49,43 @@ class ReaperState(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    """One fault of a run on one target."""
-
-    index: int
-    fault: Fault
-    target: str
-    parameters: Mapping[str, Any]
-    key: str
-
-
 class FaultExecutor:
     """One node's executor: `core.interfaces.RunExecutor`. Raises `DataCorrupt` if the undo journal is damaged."""
 
     def __init__(
         self,
-        data_dir: Path,
+        host: Host,
         *,
         node: str,
         clock: Clock,
         reaper: ReaperState,
-        proxy: ProxyControl,
         proxies: Callable[[], Iterable[str]],
         faults: Mapping[str, Fault] | None = None,
     ) -> None:
-        """`proxies` gives the names of the node's proxies as they are now."""
+        """`proxies` gives the names of the node's proxies as they are now. Every fault is asked whether this machine
+        can do it, which may take some tenths of a second."""
         self._node = node
         self._clock = clock
         self._reaper = reaper
-        self._proxy = proxy
+        self._proxy = host.proxy
+        self._meter = host.meter
         self._proxies = proxies
-        self._faults = dict(build_faults(proxy) if faults is None else faults)
-        self._journal = UndoJournal(data_dir)
+        every = build_faults(host) if faults is None else faults
+        self.unable = {name: problem for name, fault in sorted(every.items()) if (problem := fault.why_not())}
+        """The fault types that this machine cannot do, and why not."""
+        self._faults = {name: fault for name, fault in every.items() if name not in self.unable}
+        self._journal = UndoJournal(host.data_dir)
         self._left_behind = self.unfinished()
         self._gate = asyncio.Lock()
-        self._uses: dict[str, tuple[_Use, ...]] = {}
+        self._uses: dict[str, tuple[Use, ...]] = {}
         self._told: dict[str, Effects] = {}
         self._forgotten: set[str] = set()
+        self._followers: dict[str, list[asyncio.Task[None]]] = {}
+        self._troubles: dict[str, str] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._renewed = asyncio.Event()
+        self.on_trouble: Callable[[], None] = lambda: None
+        """Called when `troubles` has changed."""
 
     # ---- what the agent asks
 
@@ -101,25 +106,83 @@ class FaultExecutor:
         """A fault may be injected now."""
         return self.clean and self._reaper.lease_end > self._clock.boot() and self._proxy.ready
 
-    def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
+    async def resolve(self, step: ResolvedStep) -> tuple[str, ...]:
         """All targets of a step on this node, sorted."""
-        context = self._context()
-        found = {
-            target for fault in step.faults for target in self._fault(fault.type).resolve(fault.parameters, context)
-        }
-        return tuple(sorted(found))
+        return tuple(sorted({target for targets in await self._targets(step) for target in targets}))
+
+    async def _targets(self, step: ResolvedStep) -> list[tuple[str, ...]]:
+        """Those of each fault. Looked up in a thread: /proc, the kernel and a container runtime take their time."""
+        context = NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
+        wanted = [(self._fault(fault.type), fault.parameters) for fault in step.faults]
+        return await _in_thread(lambda: [fault.resolve(parameters, context) for fault, parameters in wanted])
 
     def uses(self, run: str) -> tuple[tuple[str, str], ...]:
         """The fault types and targets of a run that was started and not forgotten."""
         return tuple((use.fault.type, use.target) for use in self._uses.get(run, ()))
 
+    def untouched(self, run: str) -> str:
+        """In a sentence, what did nothing of a run that was taken back."""
+        uses, effects_ = self._uses.get(run, ()), self._told.get(run, ())
+        idle = [use for use in uses if use.index < len(effects_) and not effects_[use.index].get("touched")]
+        return nothing_touched(FAULTS.get(idle[0].fault.type), idle[0].target) if idle else ""
+
     def undone(self) -> dict[str, Effects]:
         """Runs that are marked done, with their effects."""
         return {run: record.effects for run, record in self._journal.records().items() if record.done}
 
+    def happened(self) -> dict[str, bool]:
+        """One-shot runs that were done (True), or that may have been: their peer ended before it wrote that down."""
+        return {
+            run: record.by == "main"
+            for run, record in self._journal.records().items()
+            if record.done and record.kind == "oneShot" and (record.effects or record.by != "main")
+        }
+
+    def troubles(self) -> Mapping[str, str]:
+        """Runs that could not be switched on or off again amid their time, and why."""
+        return self._troubles
+
     def unfinished(self) -> frozenset[str]:
         """Runs whose undo record is open."""
         return frozenset(record.run for record in self._journal.open_records())
+
+    # ---- its life
+
+    async def run(self) -> None:
+        """Renew what holds a deadline outside of main, and switch what pulses, until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            while True:
+                await self._renewed.wait()
+                self._renewed.clear()
+                await self._renew()
+
+    def on_renewed(self, end: float, epoch: int) -> None:
+        """The lease keeper's listener."""
+        self._renewed.set()
+
+    def on_lapsed(self, epoch: int) -> None:
+        """The lease keeper's listener: the agent takes everything back."""
+
+    async def _renew(self) -> None:
+        """Tell the new end of the lease to whatever acts on it without main. Under the lock, like an injection: what
+        the reaper has undone must not come back."""
+        if not any(use.on and use.fault.holds_deadline for uses in self._uses.values() for use in uses):
+            return
+        try:
+            async with self._locked(), asyncio.timeout(limits.INJECT_TIMEOUT):
+                open_ = self.unfinished()
+                on = [use for run, uses in self._uses.items() if run in open_ for use in uses if use.on]
+                end = self._reaper.lease_end
+                for fault in {use.fault.type: use.fault for use in on if use.fault.holds_deadline}.values():
+                    if self._clock.boot() < end:
+                        await fault.renew(end)
+        except (RaftchaosError, TimeoutError) as error:  # the next renewal of the lease comes soon
+            log.warning("could not renew what is on: %s", error or "it took too long")
+
+    async def inventory(self) -> tuple[SeenFault, ...]:
+        """What is on, as read back from the world, beside what the undo journal says."""
+        return await take_inventory(self._faults, self._uses, self._journal.open_records())
 
     # ---- injecting
 
@@ -128,7 +191,7 @@ class FaultExecutor:
     ) -> None:
         """Inject a run; see `RunExecutor.start`."""
         epoch = self._journal.epoch
-        uses = self._plan(run, step, targets)
+        uses = await self._plan(run, step, targets, seed)
         problem = ""
         async with self._locked():
             self._check(epoch)
@@ -136,7 +199,7 @@ class FaultExecutor:
             if run in self._journal.records():
                 raise Conflict(f"the run {run} was started before; a run is started once")
             self._uses[run] = uses
-            await _in_thread(self._journal.record_open, run, _kind(uses), _steps(uses))
+            await _in_thread(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses))
             try:
                 lease_end = permit()  # the disk may have taken its time
                 self._check(epoch)
@@ -144,17 +207,17 @@ class FaultExecutor:
                 self._journal.mark_done(run, (), "main")
                 del self._uses[run]
                 raise
-            problem = await self._inject(uses, step, seed, lease_end, permit)
+            problem = await self._inject([use for use in uses if use.first.wait == 0], lease_end, permit)
         if problem:
             await self.recover(run)
             raise InjectionFailed(problem)
+        self._follow(run, uses, permit)
 
-    def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...]) -> tuple[_Use, ...]:
-        context = self._context()
+    async def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
         uses = [
-            _Use(index, self._fault(fault.type), target, fault.parameters, f"{run}#{index}")
-            for index, fault in enumerate(step.faults)
-            for target in self._fault(fault.type).resolve(fault.parameters, context)
+            self._use(run, step, index, target, seed)
+            for index, found in enumerate(await self._targets(step))
+            for target in found
             if target in targets
         ]
         missing = sorted(set(targets) - {use.target for use in uses})
@@ -162,35 +225,71 @@ class FaultExecutor:
             raise NotFound(f"the run {run} was granted {', '.join(missing) or 'no target'}, which is not here any more")
         return tuple(uses)
 
+    def _use(self, run: str, step: ResolvedStep, index: int, target: str, seed: int) -> Use:
+        wanted = step.faults[index]
+        fault, own = self._fault(wanted.type), fault_seed(seed, step.name, index)
+        use = Use(index, fault, target, wanted.parameters, f"{run}#{index}", own)
+        if not fault.pulses_itself:
+            use.parameters, use.beats = without_rhythm(wanted.parameters), beats(wanted.parameters, own)
+        if use.beats is not None:
+            use.first = next(use.beats)
+        return use
+
     def _check(self, epoch: int) -> None:
         if not self.ready:
             raise Refused("the reaper or the proxy process of this node is not ready")
         if self._journal.epoch != epoch:
             raise Refused("the lease has ended meanwhile: the reaper has undone what was open")
 
-    async def _inject(
-        self, uses: tuple[_Use, ...], step: ResolvedStep, seed: int, lease_end: float, permit: Callable[[], float]
-    ) -> str:
-        """Put everything on; why it is not all on, "" if it is. A halt does not wait for a fault that hangs."""
+    async def _inject(self, uses: Sequence[Use], lease_end: float, permit: Callable[[], float]) -> str:
         timeout = min(limits.INJECT_TIMEOUT, max(lease_end - self._clock.boot(), 0.0))
-        work = asyncio.gather(
-            *(
-                use.fault.inject(use.key, use.target, use.parameters, fault_seed(seed, step.name, use.index), lease_end)
-                for use in uses
-            ),
-            return_exceptions=True,
-        )
-        watch = asyncio.ensure_future(_until_forbidden(permit))
-        both: list[asyncio.Future[Any]] = [work, watch]
+        return await inject_all(uses, lease_end, timeout, permit)
+
+    # ---- switching
+
+    def _follow(self, run: str, uses: Sequence[Use], permit: Callable[[], float]) -> None:
+        switched = [use for use in uses if use.beats is not None]
+        if switched:
+            assert self._group is not None, "`run` switches what pulses"
+            self._followers[run] = [self._group.create_task(self._switch(run, use, permit)) for use in switched]
+
+    async def _switch(self, run: str, use: Use, permit: Callable[[], float]) -> None:
+        """Switch one use by its beats, until it is taken back or something goes wrong."""
+        assert use.beats is not None
+        beat, due = use.first, self._clock.boot() + use.first.wait
+        while True:
+            await self._until(due)
+            problem = "" if use.on else await self._on_again(run, use, permit)
+            due = max(due, self._clock.boot()) + beat.lasts
+            await self._until(due)
+            problem = problem or await recover_all([use])
+            if problem:
+                self._troubles[run] = problem
+                self.on_trouble()
+                return
+            beat = next(use.beats)
+            due += beat.wait
+
+    async def _on_again(self, run: str, use: Use, permit: Callable[[], float]) -> str:
+        """Under the lock and the lease, like the first time. A beat that is not permitted now is left out."""
         try:
-            await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                return _problems(uses, work.result())
-            return watch.result() if watch.done() else f"the faults were not on within {timeout:.1f} s"
-        finally:
-            for each in both:
-                each.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            async with self._locked():
+                if run not in self.unfinished() or not self.ready:
+                    return ""
+                return await self._inject([use], permit(), permit)
+        except Refused:
+            return ""
+
+    async def _until(self, due: float) -> None:
+        """Timers do not count a suspend: they are compared with the clock."""
+        while (left := due - self._clock.boot()) > 0:  # noqa: ASYNC110 - time is all that is awaited
+            await asyncio.sleep(min(left, limits.SWITCH_LOOK))
+
+    async def _stop_switching(self, run: str) -> None:
+        followers = self._followers.pop(run, [])
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
 
     # ---- taking back
 
@@ -199,15 +298,12 @@ class FaultExecutor:
         uses = self._uses.get(run)
         if uses is None:
             return self._told_by_journal(run)
-        try:
-            async with asyncio.timeout(limits.REVERT):
-                results = await asyncio.gather(
-                    *(use.fault.recover(use.key, use.target) for use in uses), return_exceptions=True
-                )
-        except TimeoutError:
-            return Recovery(False, self._told.get(run, ()), f"the faults were not off within {limits.REVERT:g} s")
-        self._told[run] = effects.larger(self._told.get(run, ()), _total(uses, results))
-        problem = _problems(uses, results) or await self._mark_done(run)
+        await self._stop_switching(run)
+        problem = await recover_all(uses)
+        for fault in {use.fault.type for use in uses if use.on}:
+            self._meter.recover_failed(fault)
+        self._told[run] = effects.larger(self._told.get(run, ()), total_of(uses))
+        problem = problem or await self._mark_done(run)
         return Recovery(not problem, self._told[run], problem)
 
     def _told_by_journal(self, run: str) -> Recovery:
@@ -230,6 +326,7 @@ class FaultExecutor:
     async def forget(self, run: str) -> None:
         """Drop what is kept of a run whose end the cluster knows."""
         self._told.pop(run, None)
+        self._troubles.pop(run, None)
         for use in self._uses.pop(run, ()):
             with contextlib.suppress(RaftchaosError):  # a process that is gone has forgotten by itself
                 await use.fault.forget(use.key, use.target)
@@ -260,13 +357,11 @@ class FaultExecutor:
             finally:
                 self._journal.unlock()
 
-    def _context(self) -> NodeContext:
-        return NodeContext(self._node, tuple(sorted(self._proxies())))
-
     def _fault(self, name: str) -> Fault:
         fault = self._faults.get(name)
         if fault is None:
-            raise NotFound(f"this node cannot do the fault {name}; it can do: {', '.join(self.types)}")
+            why = self.unable.get(name) or f"it can do: {', '.join(self.types)}"
+            raise NotFound(f"this node cannot do the fault {name}: {why}")
         return fault
 
 
@@ -274,43 +369,6 @@ def fault_seed(seed: int, step: str, index: int) -> int:
     """The seed of one fault of a step: the same on every node and in every attempt, so that a sample is the same."""
     digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") & SEED_MAX
-
-
-def _kind(uses: tuple[_Use, ...]) -> str:
-    return "oneShot" if all(use.fault.kind == "oneShot" for use in uses) else "continuous"
-
-
-def _steps(uses: tuple[_Use, ...]) -> list[Step]:
-    return [{**step, "fault": use.index} for use in uses for step in use.fault.undo_steps(use.key, use.target)]
-
-
-def _problems(uses: tuple[_Use, ...], results: list[Any]) -> str:
-    """What went wrong, in words. An error that is none of ours is a defect and goes on."""
-    texts = []
-    for use, result in zip(uses, results, strict=True):
-        if isinstance(result, RaftchaosError):
-            texts.append(f"{use.fault.type} on {use.target}: {result}")
-        elif isinstance(result, BaseException):
-            raise result
-    return "; ".join(texts)
-
-
-def _total(uses: tuple[_Use, ...], results: list[Any]) -> Effects:
-    totals: list[dict[str, int]] = [{"touched": 0} for _ in range(max(use.index for use in uses) + 1)]
-    for use, result in zip(uses, results, strict=True):
-        if isinstance(result, dict):
-            effects.add(totals[use.index], result)
-    return tuple(totals)
-
-
-async def _until_forbidden(permit: Callable[[], float]) -> str:
-    """Returns why, as soon as the injection may not go on."""
-    while True:
-        await asyncio.sleep(limits.INJECT_LOOK)
-        try:
-            permit()
-        except Refused as error:
-            return f"given up amid the injection: {error}"
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

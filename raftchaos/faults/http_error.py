@@ -5,11 +5,11 @@ Its parameters stand in `model.faults.http_error`.
 
 from __future__ import annotations
 
-from raftchaos.core.interfaces import ProxyControl
+from raftchaos.faults.base import Host
 from raftchaos.faults.proxy_fault import ProxyFault
 from raftchaos.model.faults.http_error import FAULT
 
 
-def make(proxy: ProxyControl) -> ProxyFault:
-    """The fault, done by this proxy process."""
-    return ProxyFault(FAULT, proxy)
+def make(host: Host) -> ProxyFault:
+    """The fault, done by the proxy process of this peer."""
+    return ProxyFault(FAULT, host)

@@ -5,52 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from raftchaos.core.interfaces import ProxyControl
-from raftchaos.errors import NotFound, UsageError
-from raftchaos.faults.base import NodeContext
+from raftchaos.errors import NotFound
+from raftchaos.faults.base import CatalogueFault, Host, NodeContext
 from raftchaos.faults.records import Step
 from raftchaos.model.faults import FaultType, ProxyFaultParameters
 
 PREFIX = "proxy:"
 
 
-class ProxyFault:
+class ProxyFault(CatalogueFault[ProxyFaultParameters]):
     """A fault of the catalogue that is done by proxies; a target is `proxy:<name>`."""
 
-    def __init__(self, catalogue: FaultType, proxy: ProxyControl) -> None:
-        self._catalogue = catalogue
-        self._proxy = proxy
+    pulses_itself = True
 
-    @property
-    def type(self) -> str:
-        """Its name in documents."""
-        return self._catalogue.type
-
-    @property
-    def kind(self) -> str:
-        """`continuous`, as its entry of the catalogue says."""
-        return self._catalogue.kind
-
-    @property
-    def recovery_seconds(self) -> float:
-        """How long a recovery takes at most."""
-        return self._catalogue.recovery_seconds
+    def __init__(self, catalogue: FaultType, host: Host) -> None:
+        assert issubclass(catalogue.parameters, ProxyFaultParameters)
+        super().__init__(catalogue, catalogue.parameters, host)
+        self._proxy = host.proxy
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
         """The named proxies, or all of the node."""
-        try:
-            model = self._catalogue.parameters.model_validate(dict(parameters))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"]) or "its parameters"
-            raise UsageError(
-                f"the fault {self.type} does not take what {where} holds here: {problem['msg']}",
-                hint="this node may run another release than the one that took the task",
-            ) from None
-        assert isinstance(model, ProxyFaultParameters)
-        wanted = model.proxies(list(node.proxies))
+        wanted = self.read(parameters).proxies(list(node.proxies))
         missing = [name for name in wanted if name not in node.proxies]
         if missing:
             known = ", ".join(node.proxies) or "none"
@@ -73,6 +48,19 @@ class ProxyFault:
     async def recover(self, key: str, target: str) -> dict[str, int]:
         """Ask the proxy process to end it; returns its counters."""
         return await self._proxy.recover(key_on(key, target))
+
+    async def effects(self, key: str, target: str) -> dict[str, int]:
+        """The counters of the proxy process."""
+        return (await self._proxy.effects()).get(key_on(key, target), {})
+
+    async def observe(self) -> list[tuple[str, str]] | None:
+        """What the proxy process says is on."""
+        active = await self._proxy.active()
+        return [
+            (key.rpartition("@")[0] or key, PREFIX + name)
+            for key, (fault, name) in active.items()
+            if fault == self.type
+        ]
 
     async def forget(self, key: str, target: str) -> None:
         """Let the proxy process drop the counters."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from raftchaos.core.interfaces import ProxyControl
+from raftchaos.faults.base import Host
 from raftchaos.faults.proxy_fault import ProxyFault
 from raftchaos.model.faults.reset_peer import FAULT
 
 
-def make(proxy: ProxyControl) -> ProxyFault:
-    """The fault, done by this proxy process."""
-    return ProxyFault(FAULT, proxy)
+def make(host: Host) -> ProxyFault:
+    """The fault, done by the proxy process of this peer."""
+    return ProxyFault(FAULT, host)

@@ -72,6 +72,10 @@ class InMemoryProxy:
         """What each has done."""
         return {run: dict(effect) for run, effect in self._effects.items()}
 
+    async def active(self) -> dict[str, tuple[str, str]]:
+        """What is on."""
+        return self.faults
+
     async def forget(self, run: str) -> None:
         """Drop the counters."""
         if run not in self._wanted:

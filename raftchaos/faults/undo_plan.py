@@ -7,6 +7,7 @@ start of a peer and `raftchaos fault recover` use it.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import socket
 import struct
 from collections.abc import Callable, Container
@@ -22,6 +23,20 @@ from raftchaos.faults.undo import UndoJournal
 STEP_TIMEOUT: Final = 0.7
 """A process that does not answer within this is asked again in the next pass, not in this one."""
 _ANSWER_MAX: Final = 1024 * 1024
+PLUGIN_STEP: Final = "plugin:"
+"""An undo step `plugin:<type>` is carried out by the installed package that has the fault of this type."""
+
+_STEPS: Final[dict[str, str]] = {
+    "network.queue": "raftchaos.faults.network.undo:remove_queue",
+    "network.table": "raftchaos.faults.network.undo:delete_table",
+    "plugins.recover": "raftchaos.faults.plugins.executables:recover",
+    "processes.resume": "raftchaos.faults.processes.undo:resume",
+    "resources.end": "raftchaos.faults.resources.undo:end",
+    "resources.restore_files": "raftchaos.faults.resources.undo:restore_files",
+    "resources.restore_io": "raftchaos.faults.resources.undo:restore_io",
+}
+"""Where each undo step of the other faults is carried out, as `module:function`: it takes the step, returns what was
+done, and raises `StepFailed` if it is to be tried again. Loaded when the first such step is met."""
 
 
 class StepFailed(Exception):
@@ -51,16 +66,28 @@ class UndoPass:
         failures: list[str] = []
         for step in reversed(record.plan):
             total = totals.setdefault(int(step.get("fault", 0)), {"touched": 0})
-            action = _STEPS.get(str(step.get("do")))
-            if action is None:
-                failures.append(f"this release knows no undo step {step.get('do')!r}")
-                continue
             try:
-                effects_of.add(total, action(self, step))
+                effects_of.add(total, self._action(str(step.get("do")))(step))
             except StepFailed as error:
                 failures.append(str(error))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one step, the others are to be undone
+                failures.append(f"the undo step {step.get('do')} failed: {type(error).__name__}: {error}")
         effects = tuple(totals.get(index, {"touched": 0}) for index in range(max(totals, default=-1) + 1))
         return effects, "; ".join(dict.fromkeys(failures))
+
+    def _action(self, name: str) -> Callable[[Step], dict[str, int]]:
+        if name == "proxy.recover":
+            return self.recover_on_proxy
+        if name.startswith(PLUGIN_STEP):
+            from raftchaos.faults.plugins.packages import undo_of
+
+            return undo_of(name.removeprefix(PLUGIN_STEP))
+        place = _STEPS.get(name)
+        if place is None:
+            raise StepFailed(f"this release knows no undo step {name!r}")
+        module, _, function = place.partition(":")
+        action: Callable[[Step], dict[str, int]] = getattr(importlib.import_module(module), function)
+        return action
 
     def recover_on_proxy(self, step: Step) -> dict[str, int]:
         """Take a fault off a proxy. A process that is gone has none."""
@@ -93,11 +120,6 @@ class UndoPass:
                 if attempt == 2:
                     raise
         raise AssertionError("unreachable")
-
-
-_STEPS: Final[dict[str, Callable[[UndoPass, Step], dict[str, int]]]] = {
-    "proxy.recover": UndoPass.recover_on_proxy,
-}
 
 
 class Undoer:

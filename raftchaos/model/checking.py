@@ -110,16 +110,17 @@ def _orchestration(document: Document, scenarios: Scenarios, problems: Problems)
             problems.add(document.origin, (*path, index, "name"), found, "each name of a step once")
     if not isinstance(document.model, ChaosOrchestration):
         return None
-    _check_deadline(document, document.model, problems)
     if len(problems.found) > before or None in faults:
         return None
-    return _resolved(document.model, [known for known in faults if known is not None])
+    resolved = _resolved(document.model, [known for known in faults if known is not None])
+    _check_deadline(document, resolved, problems)
+    return None if len(problems.found) > before else resolved
 
 
-def _check_deadline(document: Document, model: ChaosOrchestration, problems: Problems) -> None:
+def _check_deadline(document: Document, resolved: ResolvedOrchestration, problems: Problems) -> None:
     """A task that cannot end before its deadline would only ever be cut off."""
-    needed = sum(step.delay_before_seconds + step.duration_seconds for step in model.spec.steps)
-    deadline = model.spec.safety.deadline_seconds
+    needed = sum(step.delay_before_seconds + step.lasts * step.duration_seconds for step in resolved.steps)
+    deadline = resolved.deadline_seconds
     if needed > deadline:
         path = (*document.prefix, "spec", "safety", "deadlineSeconds")
         found = f"{deadline:g}, and steps that take {needed:g} seconds one after another"
@@ -137,6 +138,7 @@ def _resolved(model: ChaosOrchestration, faults: Sequence[tuple[ResolvedFault, .
             delay_before_seconds=step.delay_before_seconds,
             continue_on_failure=step.continue_on_failure,
             retries=step.retries,
+            disarm=tuple(spec.safety.disarm),
         )
         for step, found in zip(spec.steps, faults, strict=True)
     )

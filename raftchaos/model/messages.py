@@ -60,15 +60,15 @@ def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
         if isinstance(part, int):
             continue
         field = next((f for name, f in here.model_fields.items() if part in (name, f.alias)), None) if here else None
-        here = _model_in(field.annotation) if field is not None else None
+        here = model_in(field.annotation) if field is not None else None
     return here
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model in an annotation such as list[Step] or TargetNodes | None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_model_in, get_args(annotation))), None)
+    return next(filter(None, map(model_in, get_args(annotation))), None)
 
 
 def _description(model: type[BaseModel], path: Path) -> str:

@@ -90,23 +90,27 @@ class ResolvedFault:
 
     type: str
     parameters: Mapping[str, Any]
+    one_shot: bool = False
+    """It is done and cannot be taken back; told by whoever resolved it, so that the decisions need no catalogue."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return {"type": self.type, "parameters": dict(self.parameters)}
+        data = {"type": self.type, "parameters": dict(self.parameters)}
+        return {**data, "oneShot": True} if self.one_shot else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ResolvedFault:
         """The fault that `to_dict` told. Raises ValueError if it is none."""
         with _believing("fault"):
-            return cls(str(data["type"]), dict(data["parameters"]))
+            return cls(str(data["type"]), dict(data["parameters"]), bool(data.get("oneShot", False)))
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedStep:
     """One step. All of its faults start together, after `delay_before_seconds`, and last `duration_seconds`.
 
-    `retries` is how many new attempts on other nodes follow the loss of a node, in the mode leaderAssigned.
+    `retries` is how many new attempts on other nodes follow the loss of a node, in the mode leaderAssigned. `disarm`
+    names the safety nets that its orchestration does without; each node looks at them when it resolves its targets.
     """
 
     name: str
@@ -116,10 +120,21 @@ class ResolvedStep:
     delay_before_seconds: float = 0.0
     continue_on_failure: bool = False
     retries: int = 1
+    disarm: tuple[str, ...] = ()
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether nothing of it can be taken back; then it is never attempted again once it may have happened."""
+        return all(fault.one_shot for fault in self.faults)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on for `duration_seconds`. One-shot faults that are not repeated end it at once."""
+        return any(not fault.one_shot or "every" in fault.parameters for fault in self.faults)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
-        return {
+        data = {
             "name": self.name,
             "scenario": self.scenario,
             "faults": [fault.to_dict() for fault in self.faults],
@@ -128,6 +143,7 @@ class ResolvedStep:
             "continueOnFailure": self.continue_on_failure,
             "retries": self.retries,
         }
+        return {**data, "disarm": list(self.disarm)} if self.disarm else data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ResolvedStep:
@@ -141,6 +157,7 @@ class ResolvedStep:
                 delay_before_seconds=float(data["delayBeforeSeconds"]),
                 continue_on_failure=bool(data["continueOnFailure"]),
                 retries=int(data["retries"]),
+                disarm=tuple(str(name) for name in data.get("disarm", ())),
             )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from raftchaos import limits
+from raftchaos.model.names import unique
 from raftchaos.model.parts import DocumentPart, NodeCount, Percent, not_yet
 from raftchaos.model.resolved import SafetyLimits
+
+SELF_HARM: Final = "selfHarm"
+"""The net that refuses faults which would cut a peer off from its own cluster or from loopback, or name nothing."""
 
 
 class Safety(DocumentPart):
@@ -26,6 +30,11 @@ class Safety(DocumentPart):
         default=limits.DEADLINE_DEFAULT,
         description="The task is ended and recovered when it has not ended by then, in seconds; at most a week, "
         "default 3600.",
+    )
+    disarm: Annotated[list[Literal["selfHarm"]], AfterValidator(unique)] = Field(
+        default_factory=list,
+        description="Nets that this experiment does without: selfHarm (refuses faults that would cut a peer off from "
+        "its own cluster or from loopback, and those that name neither a host nor a port).",
     )
 
     def bounds(self) -> SafetyLimits:

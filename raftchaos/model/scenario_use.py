@@ -69,7 +69,7 @@ def step_faults(use: Use, step: Mapping[str, Any], scenarios: Scenarios) -> tupl
         mine = {key: value for key, value in own.items() if key in model.field_names()}
         complete = _validated(use, path, fault.type, model.merged(fault.parameters, mine))
         if complete is not None:
-            resolved.append(ResolvedFault(fault.type, complete))
+            resolved.append(ResolvedFault(fault.type, complete, FAULTS[fault.type].kind == "oneShot"))
     return tuple(resolved) if len(use.problems.found) == before else None
 
 

@@ -15,6 +15,7 @@ import psutil
 
 from raftchaos import limits
 from raftchaos._version import VERSION
+from raftchaos.agent.abilities import Abilities
 from raftchaos.agent.agent import Agent
 from raftchaos.agent.data_directory import DataDirectory
 from raftchaos.agent.halts import LocalHalts
@@ -34,6 +35,7 @@ from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.errors import MachineUnusable
+from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.process import ReaperProcess, reaper_command, reaper_lock_path
 from raftchaos.identity.local import socket_to_serve
@@ -101,11 +103,22 @@ class Assembly:
             on_ready=lambda ready: self.agent.wake(),
         )
         self.reaper = ReaperProcess(data, clock, on_change=lambda: self.agent.wake())
+        host = Host(
+            proxy=self.proxy,
+            data_dir=data,
+            plugins=settings.plugins,
+            own_pids=self._own_pids,
+            cluster_addresses=self._cluster_addresses,
+            meter=self.counts,
+        )
         self.executor = FaultExecutor(
-            data, node=name, clock=clock, reaper=self.reaper, proxy=self.proxy, proxies=lambda: self.proxies.names()
+            host, node=name, clock=clock, reaper=self.reaper, proxies=lambda: self.proxies.names()
         )
         self.registration = Registration(
-            log=replica, request_ids=request_ids, describe=self._describe, clean=lambda: self.executor.clean
+            log=replica,
+            request_ids=request_ids,
+            describe=self._describe,
+            clean=lambda: self.executor.clean and self.agent.settled,
         )
         self.keeper = LeaseKeeper(
             log=replica,
@@ -153,6 +166,9 @@ class Assembly:
             meter=self.counts,
         )
         self.membership = Membership(log=replica, mailbox=mailbox, state=lambda: machine.state, request_ids=request_ids)
+        self.abilities = Abilities(
+            name=name, log=replica, mailbox=mailbox, executor=lambda: self.executor, request_ids=request_ids
+        )
         self.vitals = Vitals(
             data,
             clock=clock,
@@ -174,6 +190,8 @@ class Assembly:
             halts=self.halts,
             node_proxies=self.proxies,
             membership=self.membership,
+            abilities=self.abilities,
+            executor=self.executor,
             feed=self.feed,
             vitals=self.vitals,
             request_ids=request_ids,
@@ -200,9 +218,10 @@ class Assembly:
 
     def _connect(self) -> None:
         """Who is told of what."""
-        for listener in (ProxyLease(self.proxy), self.reaper, self.agent):
+        for listener in (ProxyLease(self.proxy), self.reaper, self.executor, self.agent):
             self.keeper.add_listener(listener)
         self.replica.meter = self.counts
+        self.executor.on_trouble = self.agent.wake
         self.replica.nodes = lambda: self.machine.state.nodes
         self.replica.on_applied(self._on_applied)
         self.machine.events.subscribe(self._on_event)
@@ -220,6 +239,13 @@ class Assembly:
             proxies=list(self.proxies.names()),
             version=VERSION,
         )
+
+    def _own_pids(self) -> frozenset[int]:
+        return frozenset(pid for pid in (os.getpid(), self.reaper.pid, self.proxy.pid) if pid)
+
+    def _cluster_addresses(self) -> tuple[str, ...]:
+        nodes = self.machine.state.nodes.values()
+        return tuple(sorted({address for node in nodes for address in (node.raft_address, node.api_address)}))
 
     def _on_applied(self) -> None:
         while self.machine.defects:
@@ -259,6 +285,8 @@ class Assembly:
         async with asyncio.TaskGroup() as group:
             for part in (
                 self.reaper.run(),
+                self.executor.run(),
+                self.abilities.run(),
                 self.halts.run(),
                 self.agent.run(),
                 self.keeper.run(),

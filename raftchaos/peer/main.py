@@ -18,6 +18,7 @@ from raftchaos.clock import SystemClock
 from raftchaos.config import PeerSettings
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.errors import MachineUnusable, RaftchaosError
+from raftchaos.faults.plugins import packages
 from raftchaos.peer.assembly import Assembly
 from raftchaos.peer.identity import PeerIdentity
 from raftchaos.peer.joining import VARIABLE
@@ -37,6 +38,7 @@ def run_peer(settings: PeerSettings) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    packages.load()
     if settings.insecure:
         LOGGER.warning("--insecure: whoever reaches %s or %s commands this peer", settings.listen, settings.raft_listen)
     with asyncio.Runner(loop_factory=_event_loop) as runner:

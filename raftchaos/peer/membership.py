@@ -20,8 +20,9 @@ from raftchaos.client.ways import Credentials
 from raftchaos.config import PeerSettings, parse_address
 from raftchaos.consensus.replica import Replica, ReplicaConfig
 from raftchaos.core import releases
-from raftchaos.core.interfaces import Meter, NullMeter, Outcome
+from raftchaos.core.interfaces import Outcome
 from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.errors import Busy, NoQuorum, OutcomeUnknown, Refused, Unreachable, UsageError
 from raftchaos.identity.local import socket_of
 from raftchaos.model.nodes import Node

@@ -8,6 +8,7 @@ from typing import Any
 
 from raftchaos import limits
 from raftchaos._version import VERSION
+from raftchaos.agent.abilities import Abilities
 from raftchaos.agent.agent import Agent
 from raftchaos.agent.halts import LocalHalts
 from raftchaos.agent.membership import Membership
@@ -15,6 +16,7 @@ from raftchaos.agent.proxies import NodeProxies
 from raftchaos.api.feed import EventFeed
 from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
+from raftchaos.core.admission import admit
 from raftchaos.core.backup import Backup
 from raftchaos.core.backup import encode as encode_backup
 from raftchaos.core.callers import CALLER
@@ -31,11 +33,14 @@ from raftchaos.core.services import (
     JoinAnswer,
     JoinRequest,
     ProxyRecord,
+    SeenFault,
     raise_for_result,
 )
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import NotFound
+from raftchaos.faults.executor import FaultExecutor
 from raftchaos.model.events import Event
+from raftchaos.model.resolved import ResolvedOrchestration
 from raftchaos.peer.access import Access
 from raftchaos.peer.identity import PeerIdentity
 from raftchaos.peer.vitals import Vitals
@@ -55,6 +60,8 @@ class Services:
     halts: LocalHalts
     node_proxies: NodeProxies
     membership: Membership
+    abilities: Abilities
+    executor: FaultExecutor
     feed: EventFeed
     vitals: Vitals
     request_ids: RequestIds
@@ -110,6 +117,15 @@ class Services:
         """See PeerServices."""
         return self.agent.active_faults()
 
+    async def seen_faults(self) -> Sequence[SeenFault]:
+        """See PeerServices."""
+        return await self.executor.inventory()
+
+    @property
+    def unable(self) -> Mapping[str, str]:
+        """See PeerServices."""
+        return self.executor.unable
+
     def local_halts(self) -> Sequence[HaltRecord]:
         """See PeerServices."""
         return self.halts.unlogged
@@ -140,6 +156,15 @@ class Services:
         outcome = await self.replica.propose(request_id or self.request_ids.next(), encode(command, CALLER.get()))
         raise_for_result(outcome.result)
         return outcome
+
+    async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
+        """See PeerServices."""
+        state = self.state
+        if task in state.tasks or task in state.finished:
+            return  # it was accepted before: what it does by now stands in the way of doing it again
+        admitted = admit(state, task, orchestration, int(self.clock.wall() * 1000)).accepted
+        if admitted is not None:
+            await self.abilities.check(orchestration, admitted.targets)
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         """See PeerServices."""

@@ -14,8 +14,8 @@ from raftchaos import limits
 from raftchaos.agent.agent import Agent
 from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
-from raftchaos.core.interfaces import Meter
 from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.meter import Meter
 from raftchaos.core.services import Health
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults.process import ReaperProcess

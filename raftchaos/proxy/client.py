@@ -139,6 +139,10 @@ class ProxyClient:
         """End a run on all proxies, for good; what it did. Idempotent."""
         return dict((await self.call("recover", run=run))["effect"])
 
+    async def active(self) -> dict[str, tuple[str, str]]:
+        """Type and proxy of every fault that is on, by run."""
+        return {run: (str(fault), str(proxy)) for run, (fault, proxy) in (await self.call("active"))["active"].items()}
+
     async def effects(self) -> dict[str, Effects]:
         """What every run did that the process knows."""
         return dict((await self.call("effects"))["effects"])

@@ -6,6 +6,7 @@ service, DOWNSTREAM from the service to the client.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final, NamedTuple
 
 UPSTREAM: Final = 0
@@ -56,3 +57,12 @@ class Reset(NamedTuple):
 
 
 Command = Connect | Send | Shutdown | Pause | Resume | Wake | Close | Reset
+
+
+class Ending(Enum):
+    """How a fault ends a connection."""
+
+    CLOSE = "after what waits, it is closed"
+    BREAK = "after what waits, it is reset"
+    HANG_UP = "it is closed at once; what waits is lost"
+    RESET = "it is reset at once; what waits is lost"

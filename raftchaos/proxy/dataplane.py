@@ -12,17 +12,20 @@ from raftchaos.clock import Clock
 from raftchaos.errors import UsageError
 from raftchaos.proxy.commands import Command
 from raftchaos.proxy.delayline import Budget
-from raftchaos.proxy.engine import Engine, Stats
+from raftchaos.proxy.engine import Engine
+from raftchaos.proxy.entrance import Entrance
 from raftchaos.proxy.faults import FAULTS
 from raftchaos.proxy.listeners import listen_address
 from raftchaos.proxy.relay import Relay, reset_on_close
 from raftchaos.proxy.specs import FaultSpec, ProxySpec, split_address
+from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.table import Effects, FaultTable
+from raftchaos.proxy.timers import Timers
 from raftchaos.proxy.toxic import Fault
 
 
 class Proxy:
-    """One proxy: a listener, an upstream, and what flows between."""
+    """One proxy: an entrance, an upstream, and what flows between."""
 
     def __init__(self, spec: ProxySpec, sock: socket.socket, plane: DataPlane) -> None:
         self.spec = spec
@@ -31,20 +34,18 @@ class Proxy:
         self.upstream = split_address(spec.upstream)
         self.faults: list[Fault] = []
         self.now = plane.clock.boot
+        self.timers = plane.timers
         self._plane = plane
         self._relays: dict[Relay, None] = {}  # oldest first
-        self._server: asyncio.Server | None = None
+        self._entrance = Entrance(sock, self._accept)
 
     async def start(self) -> None:
         """Accept connections."""
-        # the loop closes its socket in the end; ours stays for the next main
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, sock=self.sock.dup(), backlog=limits.PROXY_BACKLOG)
+        await self._entrance.start()
 
     async def stop(self) -> None:
         """Accept nothing more and close all connections."""
-        if self._server is not None:
-            self._server.close()
+        await self._entrance.stop()
         for relay in list(self._relays):
             relay.abort()
         self.sock.close()
@@ -57,8 +58,12 @@ class Proxy:
 
     def set_faults(self, faults: list[Fault]) -> None:
         """Do these faults from now on, to open connections too."""
-        self.faults = faults
+        before, self.faults = self.faults, faults
         now = self.now()
+        for fault in faults:
+            if fault not in before:
+                fault.began()
+        self._entrance.set_open(not any(fault.refuses for fault in faults))
         for relay in list(self._relays):
             relay.run(relay.engine.set_faults(faults, now))
 
@@ -74,7 +79,7 @@ class Proxy:
         self._relays[relay] = None
         self.stats.connections += 1
         self.stats.active += 1
-        return relay.engine.open(self.faults, now)
+        return relay.engine.open(self.faults, now, relay.client_address)
 
     def closed(self, relay: Relay) -> None:
         if relay in self._relays:
@@ -97,9 +102,11 @@ class DataPlane:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.budget = Budget()
+        self.timers = Timers(clock.boot)
         self.proxies: dict[str, Proxy] = {}
         self.table = FaultTable(FAULTS, self._faults_changed)
         self._lease_timer: asyncio.TimerHandle | None = None
+        self._pulse_timers: dict[str, asyncio.TimerHandle] = {}
 
     async def add_proxy(self, spec: ProxySpec, sock: socket.socket) -> str:
         """Serve a proxy on a listening socket, which is ours from now on; the address at which it listens.
@@ -154,13 +161,28 @@ class DataPlane:
         """End everything."""
         if self._lease_timer is not None:
             self._lease_timer.cancel()
+        for timer in self._pulse_timers.values():
+            timer.cancel()
         for name in list(self.proxies):
             await self.remove_proxy(name)
+        self.timers.close()
 
     def _faults_changed(self, name: str) -> None:
         proxy = self.proxies.get(name)
         if proxy is not None:
-            proxy.set_faults(self.table.faults(name))
+            proxy.set_faults(self.table.faults(name, self.clock.boot()))
+            self._watch_pulses(name)
+
+    def _watch_pulses(self, name: str) -> None:
+        """Let a timer switch the pulses of a proxy."""
+        timer = self._pulse_timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        now = self.clock.boot()
+        due = self.table.switches(now).get(name)
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._pulse_timers[name] = loop.call_later(due - now, self._faults_changed, name)
 
     def _watch_lease(self) -> None:
         """Let a timer end the lease. It does not count the time that the machine was suspended, so it looks again."""

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 from raftchaos import limits
+from raftchaos.proxy.messages import Exchange
 
 NEVER: Final = float("inf")
 
@@ -26,26 +27,29 @@ class DelayLine:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self.chunks: deque[tuple[float, bytes]] = deque()
-        """What waits, oldest first, each with its instant; empty: nothing does."""
+        self.chunks: deque[tuple[float, bytes, Exchange | None]] = deque()
+        """What waits, oldest first, each with its instant and what it belongs to; empty: nothing does."""
         self._newest = 0.0
         self.held = 0
 
-    def push(self, at: float, data: bytes) -> None:
+    def push(self, at: float, data: bytes, exchange: Exchange | None = None) -> None:
         """Hold `data` until `at`, or until what came before it goes, if that is later."""
         self._newest = max(self._newest, at)
-        self.chunks.append((self._newest, data))
+        self.chunks.append((self._newest, data, exchange))
         self._hold(len(data))
 
-    def due(self, now: float) -> list[bytes]:
+    def due(self, now: float) -> list[tuple[float, bytes, Exchange | None]]:
         """Take out what may go by now."""
         ready = []
+        size = 0
         while self.chunks and self.chunks[0][0] <= now:
-            ready.append(self.chunks.popleft()[1])
-        self._hold(-sum(map(len, ready)))
+            chunk = self.chunks.popleft()
+            size += len(chunk[1])
+            ready.append(chunk)
+        self._hold(-size)
         return ready
 
-    def flush(self) -> list[bytes]:
+    def flush(self) -> list[tuple[float, bytes, Exchange | None]]:
         """Take out everything."""
         self._newest = 0.0
         return self.due(NEVER)
@@ -54,11 +58,11 @@ class DelayLine:
         """When the oldest may go; NEVER if nothing waits."""
         return self.chunks[0][0] if self.chunks else NEVER
 
-    def full(self) -> bool:
-        """Whether reading should pause."""
-        if self.held <= limits.PROXY_BUFFER:
+    def full(self, window: int) -> bool:
+        """Whether reading should pause: more than `window` waits, or with all other connections too much does."""
+        if self.held <= min(window, limits.PROXY_BUFFER):
             return False
-        return self.held > limits.PROXY_DELAYED or self._budget.held > limits.PROXY_DELAYED_TOTAL
+        return self.held > window or self._budget.held > limits.PROXY_DELAYED_TOTAL
 
     def _hold(self, amount: int) -> None:
         self.held += amount

@@ -205,10 +205,12 @@ class EndlessBody:
 class ChunkedBody:
     """A chunked body: size lines, data, and trailers up to an empty line."""
 
-    __slots__ = ("_in_trailers", "_line", "_remaining", "_trailers", "done")
+    __slots__ = ("_in_trailers", "_line", "_remaining", "_trailers", "done", "spans")
 
     def __init__(self) -> None:
         self.done = False
+        self.spans: list[tuple[int, int]] | None = None
+        """If it is a list: where data lay in what was taken, as (start, end); whoever reads it clears it."""
         self._remaining = 0  # of the present chunk, with the line end that follows it
         self._line = b""  # the part of a line that has arrived
         self._in_trailers = False
@@ -238,6 +240,8 @@ class ChunkedBody:
             offset = before - left
             if 0 <= offset < taken and data[start + offset : start + offset + 1] != wanted:
                 raise NotHttp("a chunk does not end where its size says")
+        if self.spans is not None and before > 2:
+            self.spans.append((start, start + min(taken, before - 2)))
         return start + taken
 
     def _complete(self, line: bytes) -> None:

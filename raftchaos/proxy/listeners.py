@@ -27,12 +27,27 @@ def open_listener(address: str) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(place)
+        if port == 0:
+            sock = _claimed(sock)
         sock.listen(limits.PROXY_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
         raise MachineUnusable(f"the proxy cannot listen at {address}: {error.strerror or error}") from None
     return sock
+
+
+def _claimed(sock: socket.socket) -> socket.socket:
+    """A socket that was bound to the port that the kernel has chosen as if somebody had named it: only such a port is
+    kept while the socket does not listen, as under the fault `refuse`.
+    """
+    named = socket.socket(sock.family, sock.type, sock.proto)
+    with sock:
+        named.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            named.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        named.bind(sock.getsockname())
+    return named
 
 
 def listen_address(sock: socket.socket) -> str:

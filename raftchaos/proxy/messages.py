@@ -1,7 +1,7 @@
 """Cuts the two byte streams of an HTTP/1.1 connection into messages and pairs responses with requests.
 
-Every byte that goes in comes out once, in order, as part of a piece, except a head of a request that is incomplete: it
-waits in `RequestReader.part`. A stream that turns out not to be HTTP comes out as RAW from there on.
+Every byte that goes in comes out once, in order, as part of a piece, except a head that is incomplete: it waits in the
+reader's `part`. A stream that turns out not to be HTTP comes out as RAW from there on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from raftchaos import limits
+from raftchaos.proxy.editing import EditedMessage
 from raftchaos.proxy.http1 import (
     BLANK_LINE,
     Body,
@@ -27,12 +28,13 @@ from raftchaos.proxy.http1 import (
 HEAD: Final = "head"
 BODY: Final = "body"
 RAW: Final = "raw"
+_VERSION: Final = b"HTTP/1."
 
 
 class Exchange:
     """One request, and what becomes of its response."""
 
-    __slots__ = ("answer", "answered_by", "complete", "continued", "head", "number")
+    __slots__ = ("answer", "answer_at", "answered_by", "complete", "continued", "edited", "head", "number", "response")
 
     def __init__(self, number: int, head: RequestHead) -> None:
         self.number = number
@@ -42,10 +44,16 @@ class Exchange:
         """The whole request has been read."""
         self.answer: bytes | None = None
         """What a fault answers in place of the service, which then never sees the request."""
+        self.answer_at = 0.0
+        """Not before this instant; 0: at once."""
         self.answered_by: Answered | None = None
         """Who is told when the answer goes out."""
         self.continued = False
         """The client was told to send the body of a request that will be answered here."""
+        self.response: ResponseHead | None = None
+        """The head of the final response, once it is complete."""
+        self.edited: list[EditedMessage | None] | None = None
+        """By direction: the message as faults change it."""
 
 
 class Answered:
@@ -58,7 +66,7 @@ class Answered:
 
 
 class Piece(NamedTuple):
-    """A part of a message. The first of a request is its whole HEAD; of a response all pieces are BODY."""
+    """A part of a message. The first of a request, and of a final response, is its whole HEAD; all others are BODY."""
 
     kind: str
     exchange: Exchange | None
@@ -75,11 +83,13 @@ class RequestReader:
     def __init__(self) -> None:
         self.count = 0
         self.part = b""
-        """Bytes of a head that is not complete, or, while `waiting`, of what follows a request for another protocol."""
+        """Bytes of a head that is not complete, or, while `waiting`, of what follows."""
         self.body: Body | None = None
         self.current: Exchange | None = None
         self.waiting = False
-        """A request asked for another protocol; what follows it can be told apart only after its response."""
+        """What follows a request waits for its response: it asked for another protocol, so that only the response says
+        what that is; or a fault answers it later.
+        """
         self.broken = False
         """Not HTTP, or no longer."""
 
@@ -157,7 +167,7 @@ class RequestReader:
     def _finish(self, exchange: Exchange) -> None:
         self.body = None
         exchange.complete = True
-        self.waiting = exchange.head.upgrade and exchange.answer is None
+        self.waiting = exchange.head.upgrade if exchange.answer is None else exchange.answer_at > 0
 
 
 class ResponseReader:
@@ -171,7 +181,7 @@ class ResponseReader:
     def __init__(self, queue: deque[Exchange]) -> None:
         self.queue = queue
         self.part = b""
-        """A head that is not complete; its bytes have come out already."""
+        """Bytes of a head that is not complete."""
         self.body: Body | None = None
         self.broken = False
         """Not HTTP, or nobody asked for it; nothing is known of the stream from here on."""
@@ -209,8 +219,10 @@ class ResponseReader:
         return method not in ("HEAD", "CONNECT") and head.status not in (204, 304)
 
     def feed(self, data: bytes) -> Iterator[Piece]:
-        """The pieces of `data`; nothing is held back."""
+        """The pieces of `data`; at most one incomplete head stays in `part`."""
         position = 0
+        if self.part:
+            data, self.part = self.part + data, b""
         while position < len(data):
             if self.broken or self.switched:
                 yield Piece(RAW, None, data[position:], False)
@@ -218,44 +230,46 @@ class ResponseReader:
             if not self.queue or self.queue[0].answer is not None:
                 self.broken = True
                 continue
-            exchange = self.queue[0]
             try:
-                end, done = self._body(data, position) if self.body is not None else self._head(data, position)
+                piece, position = self._body(data, position) if self.body is not None else self._head(data, position)
             except NotHttp:
                 self.broken = True
                 continue
-            yield Piece(BODY, exchange, data if end - position == len(data) else data[position:end], done)
-            position = end
+            if piece is None:
+                self.part = data[position:]
+                return
+            yield piece
 
-    def _body(self, data: bytes, position: int) -> tuple[int, bool]:
+    def _body(self, data: bytes, position: int) -> tuple[Piece, int]:
         assert self.body is not None
         end = self.body.take(data, position)
         done = self.body.done
         if done:
             self.body = None
-        return end, done
+        return Piece(BODY, self.queue[0], data if end - position == len(data) else data[position:end], done), end
 
-    def _head(self, data: bytes, position: int) -> tuple[int, bool]:
-        """(end of what belongs to this head, whether the response ends with it)."""
-        known = len(self.part)
-        text = self.part + data[position:]
-        end = text.find(BLANK_LINE, max(0, known - 3))
+    def _head(self, data: bytes, position: int) -> tuple[Piece | None, int]:
+        end = data.find(BLANK_LINE, position)
         if end < 0:
-            if len(text) > limits.HTTP_HEAD or not text.startswith(b"HTTP/1."[: len(text)]):
+            part = data[position : position + len(_VERSION)]
+            if len(data) - position > limits.HTTP_HEAD or not _VERSION.startswith(part):
                 raise NotHttp("no response")
-            self.part = text
-            return len(data), False
+            return None, position
         end += len(BLANK_LINE)
-        self.part = b""
-        return position + end - known, self._begin(parse_response(text[:end]))
+        text = data[position:end]
+        if len(text) > limits.HTTP_HEAD:
+            raise NotHttp("no response")
+        return self._begin(parse_response(text), text), end
 
-    def _begin(self, head: ResponseHead) -> bool:
-        """Take a complete head; True if the response ends with it."""
-        request = self.queue[0].head
-        if head.status == 101 or (request.method == "CONNECT" and 200 <= head.status < 300):
+    def _begin(self, head: ResponseHead, text: bytes) -> Piece:
+        """Take a complete head."""
+        exchange = self.queue[0]
+        method = exchange.head.method
+        if head.status == 101 or (method == "CONNECT" and 200 <= head.status < 300):
             self.switched = True
-            return True
+            return Piece(BODY, exchange, text, True)
         if head.status < 200:
-            return False  # an interim response; the final one follows
-        self.body = response_body(head, request.method)
-        return self.body is None
+            return Piece(BODY, exchange, text, False)  # an interim response; the final one follows
+        exchange.response = head
+        self.body = response_body(head, method)
+        return Piece(HEAD, exchange, text, self.body is None)

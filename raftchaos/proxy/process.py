@@ -302,6 +302,10 @@ class ProxyProcess:
             run: merged([self._before.get(run, {}), self._seen.get(run, {})]) for run in {**self._before, **self._seen}
         }
 
+    async def active(self) -> dict[str, tuple[str, str]]:
+        """What is on, as the process itself says. Raises ProxyUnavailable."""
+        return await self._present().active()
+
     async def forget(self, run: str) -> None:
         """Drop the counters of a recovered fault. Idempotent."""
         self._before.pop(run, None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import socket
 import struct
 from collections.abc import Sequence
@@ -27,14 +26,15 @@ from raftchaos.proxy.commands import (
     Shutdown,
     Wake,
 )
-from raftchaos.proxy.engine import Engine, Stats
+from raftchaos.proxy.engine import Engine
+from raftchaos.proxy.stats import Stats
+from raftchaos.proxy.timers import Entry, Timers
 
 _WRITE = 1  # reasons to read nothing from one side: the other side takes nothing
 _ENGINE = 2  # the engine wants it
 _CONNECTING = 4  # there is no other side yet
 _ANSWERS = 8  # the client does not read the answers that a fault gives it
 _LINGER_NONE = struct.pack("ii", 1, 0)
-_TIMER_GRAIN = 0.001  # uvloop counts milliseconds
 
 
 class Owner(Protocol):
@@ -42,6 +42,7 @@ class Owner(Protocol):
 
     stats: Stats
     upstream: tuple[str, int]
+    timers: Timers
 
     def now(self) -> float:
         """CLOCK_BOOTTIME, seconds."""
@@ -105,7 +106,6 @@ class Relay:
         "_sides",
         "_stats",
         "_timer",
-        "_timer_at",
         "engine",
         "is_closed",
     )
@@ -118,14 +118,20 @@ class Relay:
         self._held = [0, 0]
         self._early: list[bytes] = []  # what the client sent before the service was reached
         self._connecting: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._timer: Entry | None = None
         self.is_closed = False
 
     @property
     def client(self) -> Side:
         """The protocol of the client's socket."""
         return self._sides[UPSTREAM]
+
+    @property
+    def client_address(self) -> str:
+        """IP address of the client; empty if it is gone already."""
+        transport = self._sides[UPSTREAM].transport
+        peer = None if transport is None else transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
 
     # ---- events of the sockets
 
@@ -187,12 +193,8 @@ class Relay:
             self.run(self.engine.failed(direction, self._owner.now()))
 
     def _woken(self) -> None:
-        self._timer, at = None, self._timer_at
-        self._timer_at = math.inf
+        self._timer = None
         now = self._owner.now()
-        if now < at:  # timers of the loop may be early by their grain
-            self._wake(at)
-            return
         self._owner.check_lease(now)
         self.run(self.engine.wake(now))
 
@@ -236,14 +238,12 @@ class Relay:
         return None if transport is None or transport.is_closing() else transport
 
     def _wake(self, at: float) -> None:
-        if at >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        left = max(0.0, at - self._owner.now())
-        grains = math.ceil(left / _TIMER_GRAIN)
-        self._timer = asyncio.get_running_loop().call_later(grains * _TIMER_GRAIN, self._woken)
+        timer = self._timer
+        if timer is not None:
+            if timer.at <= at:
+                return
+            self._owner.timers.cancel(timer)
+        self._timer = self._owner.timers.set(at, self._woken)
 
     def _close(self) -> None:
         for side in self._sides:
@@ -294,7 +294,7 @@ class Relay:
             return
         self.is_closed = True
         if self._timer is not None:
-            self._timer.cancel()
+            self._owner.timers.cancel(self._timer)
             self._timer = None
         self._owner.closed(self)
 

@@ -179,6 +179,9 @@ class ControlServer:
     async def _do_effects(self, message: dict[str, Any], fds: list[int]) -> Answer:
         return {"effects": self._plane.table.effects()}, []
 
+    async def _do_active(self, message: dict[str, Any], fds: list[int]) -> Answer:
+        return {"active": self._plane.table.active()}, []
+
     async def _do_forget(self, message: dict[str, Any], fds: list[int]) -> Answer:
         self._plane.table.forget(text(message, "run"))
         return {}, []
@@ -205,12 +208,15 @@ def process_figures() -> dict[str, float]:
 
 
 def listening_socket(fd: int) -> socket.socket:
-    """The listening TCP socket behind a file descriptor, which it takes over. Raises UsageError and closes it."""
+    """The TCP socket behind a file descriptor, which it takes over: one that listens, or did until a fault came.
+
+    Raises UsageError and closes it if it is none.
+    """
     sock = None
     try:
         sock = socket.socket(fileno=fd)
-        listening = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if sock.family in (socket.AF_INET, socket.AF_INET6) and listening:
+        tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
+        if tcp and sock.getsockname()[1] and not _connected(sock):
             sock.setblocking(False)
             return sock
     except OSError:
@@ -220,6 +226,14 @@ def listening_socket(fd: int) -> socket.socket:
     else:
         sock.close()
     raise UsageError("the file descriptor is no listening TCP socket")
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def may_ask(sock: socket.socket) -> bool:

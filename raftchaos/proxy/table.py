@@ -1,5 +1,7 @@
 """Which faults are on, under which lease, and what they did. Pure: told the time, asked for decisions.
 
+A fault with a pulse is here as long as its run, and comes and goes at its proxy by the instants of its own schedule.
+
 A lease that has ended is not extended: what stood under it is over and is never begun again. Every method that takes
 `now` (CLOCK_BOOTTIME seconds) looks at the lease first.
 """
@@ -11,8 +13,9 @@ from dataclasses import dataclass
 
 from raftchaos import limits
 from raftchaos.errors import FaultRefused
+from raftchaos.proxy.schedule import Schedule, read_schedule
 from raftchaos.proxy.specs import FaultSpec
-from raftchaos.proxy.toxic import Fault, ParameterError
+from raftchaos.proxy.toxic import Fault
 
 Effects = dict[str, int]
 
@@ -23,6 +26,12 @@ class ActiveFault:
 
     spec: FaultSpec
     fault: Fault
+    schedule: Schedule | None = None
+    """When it comes and goes; None if it is on all the time."""
+
+    def on(self, now: float) -> bool:
+        """Whether it touches anything now."""
+        return self.schedule is None or self.schedule.on(now)
 
 
 def merged(effects: Iterable[Mapping[str, int]]) -> Effects:
@@ -48,13 +57,26 @@ class FaultTable:
 
     # ---- looking
 
-    def faults(self, proxy: str) -> list[Fault]:
-        """What is on at one proxy, in the order in which it began."""
-        return [active.fault for active in self._active.values() if active.spec.proxy == proxy]
+    def faults(self, proxy: str, now: float) -> list[Fault]:
+        """What is on at one proxy now, in the order in which it began."""
+        return [active.fault for active in self._active.values() if active.spec.proxy == proxy and active.on(now)]
+
+    def switches(self, now: float) -> dict[str, float]:
+        """When the next pulse comes or goes, by proxy; only proxies that have one."""
+        found: dict[str, float] = {}
+        for active in self._active.values():
+            if active.schedule is not None:
+                proxy, instant = active.spec.proxy, active.schedule.next_switch(now)
+                found[proxy] = min(instant, found.get(proxy, instant))
+        return found
 
     def runs(self) -> list[str]:
         """The runs that are on, sorted."""
         return sorted({run for run, _ in self._active})
+
+    def active(self) -> dict[str, tuple[str, str]]:
+        """Type and proxy of what is here, by run; a pulse counts while it is off, too."""
+        return {run: (active.spec.fault, proxy) for (run, proxy), active in self._active.items()}
 
     def effects(self) -> dict[str, Effects]:
         """What every known run did, the ended ones included."""
@@ -88,7 +110,7 @@ class FaultTable:
         """Begin one fault; again with the same values changes nothing. Raises FaultRefused."""
         self._check_lease([spec], now)
         self.take_lease(spec.lease_end, now)
-        self._begin(spec, set(proxies))
+        self._begin(spec, set(proxies), now)
 
     def replace(self, wanted: Sequence[FaultSpec], proxies: Iterable[str], now: float) -> dict[str, str]:
         """Make these the only faults; those that are on already go on as they are.
@@ -105,7 +127,7 @@ class FaultTable:
         present = set(proxies)
         for spec in wanted:
             try:
-                self._begin(spec, present)
+                self._begin(spec, present, now)
             except FaultRefused as error:
                 refused[spec.run] = str(error)
         return refused
@@ -131,7 +153,7 @@ class FaultTable:
             if spec.lease_end <= now:
                 raise FaultRefused(f"{spec.run}: its lease ended {now - spec.lease_end:.3f} s ago")
 
-    def _begin(self, spec: FaultSpec, proxies: set[str]) -> None:
+    def _begin(self, spec: FaultSpec, proxies: set[str], now: float) -> None:
         key = (spec.run, spec.proxy)
         active = self._active.get(key)
         if active is not None:
@@ -148,9 +170,10 @@ class FaultTable:
             raise FaultRefused(f"{spec.fault!r} is no fault of the proxy, expected one of {known}")
         try:
             fault = kind(spec.parameters, spec.seed)
-        except ParameterError as error:
+            schedule = read_schedule(spec.parameters, now)
+        except ValueError as error:  # a parameter that cannot be used
             raise FaultRefused(f"{spec.fault}: {error}") from None
-        self._active[key] = ActiveFault(spec, fault)
+        self._active[key] = ActiveFault(spec, fault, schedule)
         self._on_change(spec.proxy)
 
     def _end(self, keys: Sequence[tuple[str, str]], *, over: bool = True) -> None:

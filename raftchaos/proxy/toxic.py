@@ -7,30 +7,36 @@ connection (and of the request or burst on it) since the fault began, so that th
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from raftchaos import limits
+from raftchaos.proxy.chance import draw, number, word
+from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Ending
 from raftchaos.proxy.delayline import NEVER
+from raftchaos.proxy.editing import Edit
+from raftchaos.proxy.matching import Match, Sample
 from raftchaos.proxy.messages import Answered, Exchange
 
-
-class ParameterError(ValueError):
-    """A parameter of a fault that cannot be used; the message says what was found and what was expected."""
-
-
-def draw(seed: int, *position: int | str) -> float:
-    """A number from 0 up to 1, the same for the same seed and position."""
-    key = ":".join(map(str, (seed, *position))).encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big") / (1 << 56)
+Chunks = list[tuple[float, bytes]]
+"""Bytes with the instants at which they may go on."""
 
 
-def number(parameters: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
-    """The number `name` of the parameters, from `low` to `high`. Raises ParameterError."""
-    value = parameters.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ParameterError(f"{name} is {value!r}, expected a number from {low:g} to {high:g}")
-    return float(value)
+class Client(NamedTuple):
+    """Who is at one end of a connection."""
+
+    address: str
+    """IP address."""
+    fresh: bool = True
+    """The connection opens now; else it was open when the fault came."""
+
+
+class Answer(NamedTuple):
+    """What a fault answers in place of the service."""
+
+    data: bytes
+    at: float = 0.0
+    """Not before this instant; 0: at once. Requests that follow wait, too."""
 
 
 class Effect:
@@ -45,6 +51,11 @@ class Effect:
         """Count `amount` more of `name`."""
         self._counts[name] = self._counts.get(name, 0) + amount
 
+    def touch(self, name: str, amount: float = 1) -> None:
+        """Count `amount` more of `name`, which is what this fault changes."""
+        self.add("touched", amount)
+        self.add(name, amount)
+
     def report(self) -> dict[str, int]:
         """All counts, rounded to whole numbers."""
         return {name: round(amount) for name, amount in self._counts.items()}
@@ -53,42 +64,73 @@ class Effect:
 class Toxic(Answered):
     """One fault on one connection. Subclasses override what they need; every hook does nothing here."""
 
-    __slots__ = ("wake_at",)
+    __slots__ = ("ending", "gone", "wake_at")
 
-    shapes: ClassVar[bool] = False
-    """It has a `shape`."""
+    ends: ClassVar[bool] = False
+    """It may set `wake_at` or `ending`."""
     http: ClassVar[bool] = False
-    """It acts on HTTP requests."""
+    """It acts on HTTP requests, so that an incomplete head of one must be held."""
+    responds: ClassVar[bool] = False
+    """It acts on HTTP responses, so that an incomplete head of one must be held."""
 
     def __init__(self) -> None:
         self.wake_at = NEVER
         """When it wants `wake` to be called."""
+        self.ending: Ending | None = None
+        """Set by any hook: the connection ends."""
+        self.gone = False
+        """The fault has ended; what it has begun to edit is edited to its end, but not damaged any more."""
 
-    def request(self, exchange: Exchange) -> bytes | None:
-        """A request has arrived, its head complete; what to answer in place of the service, or None."""
+    def request(self, exchange: Exchange, now: float) -> Answer | None:
+        """A request has arrived, its head complete; what to answer in place of the service."""
         return None
 
-    def not_http(self) -> None:
-        """The connection carries no HTTP/1.1 (any more), so that an `http` toxic cannot touch it."""
+    def edit(self, direction: int, exchange: Exchange, now: float) -> Edit | None:
+        """What to do to a message that goes in this direction, its head complete: the request, or the final response
+        (`exchange.response`).
+        """
+        return None
 
-    def shape(
-        self, direction: int, exchange: Exchange | None, chunks: list[tuple[float, bytes]]
-    ) -> list[tuple[float, bytes]]:
-        """When and what to send: bytes with the instant at which they may go, in order, instants never falling.
+    def not_http(self, kind: str) -> None:
+        """The connection carries no HTTP/1.1 (any more), so that an `http` toxic cannot touch it; `kind` is the name of
+        the count that says why.
+        """
+
+    def shapes(self, direction: int) -> bool:
+        """Whether data of this direction goes through `shape`; always the same answer."""
+        return False
+
+    def shape(self, direction: int, exchange: Exchange | None, at: float, data: bytes) -> Chunks:
+        """When and what to send of data that came at this instant: in order, instants never falling.
 
         `exchange` is what the bytes belong to; None if the connection is not HTTP.
         """
-        return chunks
+        return [(at, data)]
 
-    def wake(self, now: float) -> bool:
-        """`wake_at` has come (it must be set anew). True: the connection is reset."""
-        return False
+    def window(self, direction: int) -> int:
+        """How many bytes may wait for it before nothing more is read."""
+        return limits.PROXY_DELAYED
+
+    def end(self, direction: int, at: float) -> float:
+        """When the end of a direction that came at this instant, after all data, may be passed on."""
+        return at
+
+    def wake(self, now: float) -> None:
+        """`wake_at` has come; it must be set anew."""
+
+    def closed(self) -> None:
+        """The connection is over, or the fault is off."""
+
+    def leave(self, now: float) -> None:
+        """The fault ends while the connection is open; `ending` may be set."""
 
 
 class Fault:
     """One run on one proxy."""
 
     type: ClassVar[str]
+    refuses = False
+    """While it is on nothing listens at the proxy's address."""
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         """Raises ParameterError. Parameters that the fault does not know are ignored: they were validated before."""
@@ -96,17 +138,54 @@ class Fault:
         self.effect = Effect()
         self._connections = 0
         self.probability = number(parameters, "probability", 1.0, 0.0, 1.0)
+        self.match = Match(parameters)
+        sample = parameters.get("sample")
+        self.sample = None if sample is None else Sample(sample, seed)
 
-    def attach(self, now: float) -> Toxic | None:
+    def began(self) -> None:
+        """It is on from now on; with a pulse, again."""
+
+    def attach(self, client: Client, now: float) -> Toxic | None:
         """What it does to one more connection, the oldest first; None if it does not touch it."""
         position = self._connections
         self._connections += 1
-        return self.toxic(position, now)
+        if self.probability == 0 or not self.match.connection(client.address):
+            return None
+        return self.toxic(position, client, now)
 
-    def toxic(self, position: int, now: float) -> Toxic | None:
+    def toxic(self, position: int, client: Client, now: float) -> Toxic | None:
         """The toxic of the connection that is number `position` since the fault began."""
         raise NotImplementedError
 
+    def picks_connection(self, position: int, client: Client) -> bool:
+        """Whether sample and chance pick this connection."""
+        if self.sample is not None and not self.sample.has(client.address, position):
+            self.effect.add("control")
+            return False
+        return self.hits(position)
+
+    def picks_request(self, position: int, count: int, client: Client, exchange: Exchange) -> bool:
+        """Whether matcher, sample and chance pick this request, number `count` on its connection."""
+        if not self.match.request(exchange.head):
+            return False
+        if self.sample is not None and not self.sample.has(client.address, position, exchange.head):
+            self.effect.add("control")
+            return False
+        return self.hits(position, count) or self.passed()
+
+    def passed(self) -> bool:
+        """Count a request that was looked at and let through; False."""
+        self.effect.add("passed")
+        return False
+
     def hits(self, *position: int | str) -> bool:
         """Whether chance picks this position; never with probability 0."""
-        return self.probability > 0 and draw(self.seed, *position) < self.probability
+        return self.probability == 1 or (self.probability > 0 and draw(self.seed, *position) < self.probability)
+
+
+_DIRECTIONS = {"downstream": (DOWNSTREAM,), "upstream": (UPSTREAM,), "both": (UPSTREAM, DOWNSTREAM)}
+
+
+def directions(parameters: Mapping[str, Any]) -> tuple[int, ...]:
+    """The parameter `direction`. Raises ParameterError."""
+    return _DIRECTIONS[word(parameters, "direction", *_DIRECTIONS)]

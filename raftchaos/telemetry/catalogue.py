@@ -154,6 +154,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         "What the ended faults of this peer have touched",
         {"fault": FAULT_VALUES},
     ),
+    Metric(
+        "raftchaos_recover_failures_total",
+        "counter",
+        "tries",
+        "Tries of this peer to take a fault back that failed; each is tried again until it is off",
+        {"fault": FAULT_VALUES},
+    ),
     Metric("raftchaos_active_faults", "gauge", "faults", "Faults that are on at this peer", {"fault": FAULT_VALUES}),
     Metric(
         "raftchaos_chaos_events_total",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftchaos.core.interfaces import Meter
+from raftchaos.core.meter import Meter
 from raftchaos.core.progress import FAILING, Progress
 from raftchaos.core.state import ClusterState
 from raftchaos.model.events import Event, EventType

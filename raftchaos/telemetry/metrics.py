@@ -109,6 +109,7 @@ class Counts:
         self.failed_steps = 0
         self.injections = dict.fromkeys(FAULT_VALUES, 0)
         self.effects = dict.fromkeys(FAULT_VALUES, 0)
+        self.failed_recoveries = dict.fromkeys(FAULT_VALUES, 0)
         self.events = dict.fromkeys(EVENT_VALUES, 0)
         self.commits = Buckets(BY_NAME["raftchaos_raft_commit_seconds"].buckets)
         self.late = Buckets(BY_NAME["raftchaos_event_loop_late_seconds"].buckets)
@@ -128,6 +129,10 @@ class Counts:
     def fault_effect(self, fault: str, touched: int) -> None:
         """An ended fault of that type has touched so much here."""
         _count(self.effects, fault, max(touched, 0))
+
+    def recover_failed(self, fault: str) -> None:
+        """A try to take back a fault of that type has failed here."""
+        _count(self.failed_recoveries, fault, 1)
 
     def committed(self, seconds: float) -> None:
         """A proposal of this peer took so long until it was applied here."""
@@ -208,6 +213,7 @@ class _Exposition(Collector):
         yield _by_label("raftchaos_active_faults", active)
         yield _by_label("raftchaos_fault_injections_total", self._counts.injections)
         yield _by_label("raftchaos_fault_effect_total", self._counts.effects)
+        yield _by_label("raftchaos_recover_failures_total", self._counts.failed_recoveries)
         yield _by_label("raftchaos_chaos_events_total", self._counts.events)
         yield _single("raftchaos_failed_steps_total", self._counts.failed_steps)
 

@@ -129,6 +129,13 @@ MUTANTS = (
         CORE,
     ),
     Mutant(
+        "a one-shot fault may be attempted again",
+        "raftchaos/core/progress.py",
+        "    if may_have_happened(step, last):",
+        "    if False:",
+        CORE,
+    ),
+    Mutant(
         "sequential in apply",
         "raftchaos/core/counting.py",
         "    if task.orchestration.mode is CoordinationMode.SEQUENTIAL and elsewhere:",

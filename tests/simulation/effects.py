@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 BURN = "burn"
 """A fault that no proxy bears: it stays until main or the reaper takes it back."""
 
+STRIKE = "strike"
+"""A one-shot fault: it is done and over, and must never be done twice."""
+
 
 @dataclass
 class Effect:
@@ -42,9 +45,15 @@ class BurnFault:
     type = BURN
     kind = "continuous"
     recovery_seconds = 1.5
+    pulses_itself = False
+    holds_deadline = False
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+
+    def why_not(self) -> str:
+        """Every simulated machine can."""
+        return ""
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
         """The whole machine, or the part of it that the parameters name."""
@@ -72,3 +81,39 @@ class BurnFault:
 
     async def forget(self, key: str, target: str) -> None:
         """Nothing is kept."""
+
+    async def renew(self, lease_end: float) -> None:
+        """Nothing outside of main holds a deadline."""
+
+    async def effects(self, key: str, target: str) -> dict[str, int]:
+        """Nobody asks a simulated machine."""
+        return {}
+
+    async def observe(self) -> list[tuple[str, str]] | None:
+        """Nobody asks a simulated machine."""
+        return None
+
+
+class StrikeFault(BurnFault):
+    """A one-shot fault: main may be frozen or killed before the act, or between it and its record."""
+
+    type = STRIKE
+    kind = "oneShot"
+
+    def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
+        """The whole machine."""
+        return ("strike:all",)
+
+    def undo_steps(self, key: str, target: str) -> list[Step]:
+        """Nothing can be taken back."""
+        return []
+
+    async def inject(self, key: str, target: str, parameters: Mapping[str, Any], seed: int, lease_end: float) -> None:
+        """It is done after some milliseconds."""
+        await self._machine.wait(0.001, 0.04)
+        self._machine.strike(key)
+        await self._machine.wait(0.001, 0.02)
+
+    async def recover(self, key: str, target: str) -> dict[str, int]:
+        """What it did."""
+        return {"touched": 1}

@@ -317,6 +317,14 @@ class Machine:
             if trap is not None:
                 self.world.at(0.0, trap)
 
+    def strike(self, key: str) -> None:
+        """Something that cannot be taken back is done now."""
+        self.world.note(self.name, f"STRIKE {key}")
+        self.cluster.checks.faults.struck(self, key)
+        trap, self.trap = self.trap, None
+        if trap is not None:
+            self.world.at(0.0, trap)
+
     def take_off(self, key: str, by: str = "main") -> dict[str, int]:
         """It is off, and what it did. Raises MachineUnusable while this machine cannot take anything back."""
         if self.undo_fails:

@@ -26,6 +26,7 @@ from raftchaos.consensus.replica import ReplicaConfig
 from raftchaos.consensus.storage import DiskLog
 from raftchaos.consensus.synced import SyncedLog, _Append
 from raftchaos.core import releases
+from raftchaos.core.capability import ON_PROXIES
 from raftchaos.core.commands import RegisterNode
 from raftchaos.core.interfaces import Entry
 from raftchaos.core.machine import ReplicatedState
@@ -33,13 +34,14 @@ from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.errors import RaftchaosError, Refused
 from raftchaos.faults import build_faults
+from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.model.nodes import Node
 from raftchaos.peer.assembly import Assembly
 from raftchaos.peer.main import _until_end
 from raftchaos.peer.membership import PeerReplica, wait_for_membership
 from raftchaos.peer.services import Services
-from tests.simulation.effects import BURN, BurnFault
+from tests.simulation.effects import BURN, STRIKE, BurnFault, StrikeFault
 from tests.simulation.joining import Settings, ask_to_join
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.proxy_process import PROXIES, ProxyLink
@@ -178,19 +180,22 @@ class PeerProcess:
         mailbox = Mailbox(self.replica)
         self.proxy = ProxyLink(machine)
         self.reaper = ReaperLink(machine, self)
-        faults = {**build_faults(self.proxy), BURN: BurnFault(machine)}
+        host = Host(proxy=self.proxy, data_dir=machine.folder)
+        faults = {**build_faults(host, sorted(ON_PROXIES)), BURN: BurnFault(machine), STRIKE: StrikeFault(machine)}
         self.executor = FaultExecutor(
-            machine.folder,
+            host,
             node=name,
             clock=machine,
             reaper=self.reaper,
-            proxy=self.proxy,
             proxies=lambda: PROXIES,
             faults=faults,
         )
         common: dict[str, Any] = {"mailbox": mailbox, "state": lambda: self.state.state}
         self.registration = Registration(
-            log=self.replica, request_ids=ids, describe=self._describe, clean=lambda: self.executor.clean
+            log=self.replica,
+            request_ids=ids,
+            describe=self._describe,
+            clean=lambda: self.executor.clean and self.agent.settled,
         )
         self.keeper = LeaseKeeper(
             log=self.replica,
@@ -220,7 +225,7 @@ class PeerProcess:
         self.leader = Leader(log=self.replica, clock=machine, request_ids=ids, plan=plan, **common)
         self.membership = Membership(log=self.replica, request_ids=ids, **common)
         self.services = self._services(ids)
-        for listener in (self.proxy, self.reaper, self.agent, self):
+        for listener in (self.proxy, self.reaper, self.executor, self.agent, self):
             self.keeper.add_listener(listener)
 
     def _services(self, ids: RequestIds) -> Services:
@@ -272,6 +277,7 @@ class PeerProcess:
                 self.proxy.run(self.agent.wake),
                 self.reaper.run(self.agent.wake),
                 self.halts.run(),
+                self.executor.run(),
                 self.agent.run(),
                 self.keeper.run(),
                 self.leader.run(),

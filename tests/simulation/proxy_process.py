@@ -203,6 +203,10 @@ class ProxyLink:
         """What each has done."""
         return {run: dict(effect) for run, effect in self._effects.items()}
 
+    async def active(self) -> dict[str, tuple[str, str]]:
+        """Nobody asks a simulated machine."""
+        return {}
+
     async def forget(self, run: str) -> None:
         """Drop the counters."""
         self._effects.pop(run, None)

@@ -16,7 +16,7 @@ from raftchaos.model.resolved import (
     TargetRule,
 )
 from tests.simulation.cluster import Cluster
-from tests.simulation.effects import BURN
+from tests.simulation.effects import BURN, STRIKE
 from tests.simulation.machine import Machine
 from tests.simulation.nemesis import apart
 from tests.simulation.peer import PeerProcess
@@ -30,6 +30,7 @@ MODES = {
 }
 PARAMETERS: dict[str, dict[str, Any]] = {
     BURN: {"part": "cpu"},
+    STRIKE: {},
     "latency": {"proxy": ["api"], "latencyMs": 50.0},
     "http_error": {"proxy": ["db"], "statusCode": 503, "probability": 1.0},
 }
@@ -254,7 +255,7 @@ def parse(name: str, words: list[str]) -> ResolvedOrchestration:
 
 def _step(name: str, word: str, retries: int, goes_on: bool) -> ResolvedStep:
     kinds, _, seconds = word.partition(":")
-    faults = tuple(ResolvedFault(kind, PARAMETERS[kind]) for kind in kinds.split("+"))
+    faults = tuple(ResolvedFault(kind, PARAMETERS[kind], kind == STRIKE) for kind in kinds.split("+"))
     return ResolvedStep(name, kinds, faults, float(seconds), continue_on_failure=goes_on, retries=retries)
 
 

@@ -37,6 +37,17 @@ def use_clock(boot: Callable[[], float]) -> None:
     _Now.boot = staticmethod(boot)
 
 
+class _Undo:
+    """Takes back what is on at the simulated machines of the present world."""
+
+    of_world: Callable[[Mapping[str, Any]], dict[str, int]]
+
+
+def undo_simulated(step: Mapping[str, Any]) -> dict[str, int]:
+    """The undo step of the simulated faults that no proxy bears."""
+    return _Undo.of_world(step)
+
+
 def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
@@ -50,15 +61,13 @@ def installed(
     def ask_proxy(one_pass: undo_plan.UndoPass, path: str, request: dict[str, Any]) -> dict[str, Any] | None:
         return proxy_answer(path, request)
 
-    def undo_simulated(one_pass: undo_plan.UndoPass, step: Mapping[str, Any]) -> dict[str, int]:
-        return undo(step)
-
+    _Undo.of_world = staticmethod(undo)
     seams.use_time(_loop_time)
     try:
         with (
             mock.patch.object(reaper, "boot_clock", _boot_now),
             mock.patch.object(undo_plan.UndoPass, "_ask_proxy", ask_proxy),
-            mock.patch.dict(undo_plan._STEPS, {"sim.undo": undo_simulated}),
+            mock.patch.dict(undo_plan._STEPS, {"sim.undo": f"{__name__}:undo_simulated"}),
             mock.patch.object(os, "fsync", sync),
             mock.patch.object(os, "fdatasync", sync),
             mock.patch.object(membership, "_ask_to_join", ask_once),

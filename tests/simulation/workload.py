@@ -21,7 +21,7 @@ from raftchaos.model.resolved import (
 from raftchaos.model.tasks import TaskStatus
 from tests.simulation.checks.history_check import Session
 from tests.simulation.cluster import Cluster
-from tests.simulation.effects import BURN
+from tests.simulation.effects import BURN, STRIKE
 from tests.simulation.peer import PeerProcess
 
 TRIES = 4
@@ -40,6 +40,7 @@ class Workload:
         """One action every so many seconds; `burden` is the part of them that only makes the log grow."""
         self._cluster, self._world = cluster, cluster.world
         self._chance = cluster.world.chance("users")
+        self._strikes = cluster.world.chance("strikes")
         self._every, self._burden = every, burden
         self._history = cluster.checks.history
         self._sessions = [Session(f"client {number}") for number in range(SESSIONS)]
@@ -165,6 +166,8 @@ class Workload:
         faults = [ResolvedFault(BURN, {"part": chance.choice(("cpu", "disk"))})]
         if chance.random() < 0.6:
             faults.append(ResolvedFault("latency", {"proxy": [chance.choice(("api", "db"))], "latencyMs": 50.0}))
+        if self._strikes.random() < 0.25:
+            faults = [ResolvedFault(STRIKE, {}, True)]
         return ResolvedStep(
             name,
             "simulated",

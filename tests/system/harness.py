@@ -136,9 +136,10 @@ class PeerProcess:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.pid != self.pid and process.environ().get("RAFTCHAOS_TEST_PEER") == str(self.data):
+                marked = process.pid != self.pid and process.environ().get("RAFTCHAOS_TEST_PEER") == str(self.data)
+                if marked and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-        return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+        return found
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

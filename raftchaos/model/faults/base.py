@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from raftchaos import limits
-from raftchaos.model.names import Name, unique
+from raftchaos.model.faults.rhythm import Every, Pulse
 
 
-class FaultParameters(BaseModel):
-    """Parameters of a fault, in camelCase with the unit in the name. Nothing is converted: "5" is no number."""
+class Parameters(BaseModel):
+    """Parameters of any fault, in camelCase with the unit in the name. Nothing is converted: "5" is no number."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
@@ -25,24 +25,50 @@ class FaultParameters(BaseModel):
 
     @classmethod
     def field_names(cls) -> list[str]:
-        """The names that documents use, in the order of the class."""
-        return [field.alias or name for name, field in cls.model_fields.items()]
+        """The names that documents use: the fault's own in the order of the class, then those that all faults have."""
+        names = [field.alias or name for name, field in cls.model_fields.items()]
+        return sorted(names, key=lambda name: name in SHARED)
 
     def complete(self) -> dict[str, Any]:
         """All parameters with their defaults, as plain data; what is absent has no value at all."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-ParametersClass = type[FaultParameters]
+class FaultParameters(Parameters):
+    """Parameters of a continuous fault."""
+
+    pulse: Pulse | None = Field(
+        default=None,
+        description="Lets the fault come and go: {activeSeconds, dormantSeconds, initialDelaySeconds}; absent: it is "
+        "on all the time.",
+    )
+
+
+class OneShotParameters(Parameters):
+    """Parameters of a one-shot fault."""
+
+    every: Every | None = Field(
+        default=None,
+        description="Does it again as long as the step lasts: {seconds} for a fixed interval, {meanSeconds} for random "
+        "ones; absent: it is done once, and the step has ended.",
+    )
+
+
+SHARED: Final = ("pulse", "every")
+"""Parameters that say when a fault is on, not what it does."""
+
+ParametersClass = type[Parameters]
 
 
 @dataclass(frozen=True, slots=True)
 class FaultType:
     """An entry of the catalogue.
 
-    `kind` is "continuous" (has an undo, lives on a lease) or "oneShot" (no undo). `needs` are the capabilities a node
-    must have. `protocol` is what the proxied bytes must be, if the fault is done by a proxy. `recovery_seconds` is how
-    long the recovery takes at most; with the lateness of `limits` it fits into `limits.REVERT`.
+    `kind` is "continuous" (has an undo, lives on a lease; its parameters are a `FaultParameters`) or "oneShot" (no undo
+    and no lease; an `OneShotParameters`). `needs` are names of `faults.needs`. `protocol` is what the proxied bytes
+    must be, if the fault is done by a proxy. `recovery_seconds` is how long the recovery takes at most; with the
+    lateness of `limits` it fits into `limits.REVERT`. `deed` ends the sentence "no request reached proxy payments
+    while it was slowed". `example` are the fewest parameters that make sense, by their names in documents.
     """
 
     type: str
@@ -52,47 +78,17 @@ class FaultType:
     needs: tuple[str, ...]
     protocol: Literal["tcp", "http"] | None
     recovery_seconds: float
+    deed: str = "under the fault"
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = OneShotParameters if self.kind == "oneShot" else FaultParameters
+        if not issubclass(self.parameters, expected):
+            raise TypeError(f"the parameters of the {self.kind} fault {self.type} are no {expected.__name__}")
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _unique(names: list[str] | None) -> list[str] | None:
-    return names if names is None else unique(names)
-
-
-ProxyNames = Annotated[
-    list[Name] | None,
-    BeforeValidator(_as_list),
-    AfterValidator(_unique),
-    Field(min_length=1, max_length=limits.PROXIES),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "maxLength": limits.NAME},
-                {"type": "array", "items": {"type": "string", "maxLength": limits.NAME}, "minItems": 1},
-                {"type": "null"},
-            ]
-        }
-    ),
-]
-"""One proxy or a list of them; absent: all proxies of the node. Always a list once it is validated."""
-
-Probability = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-"""A chance above 0, at most 1."""
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A chance from 0 (never) to 1 (always)."""
 
 Milliseconds = Annotated[float, Field(ge=0, le=limits.FAULT_DELAY_MS, allow_inf_nan=False)]
 """A span of time in milliseconds, from 0 to ten minutes."""
-
-
-class ProxyFaultParameters(FaultParameters):
-    """Parameters of a fault that the node's proxies do."""
-
-    proxy: ProxyNames = Field(
-        default=None, description="Name of a proxy of the node, or a list of names; absent: all proxies of the node."
-    )
-
-    def proxies(self, available: list[str]) -> list[str]:
-        """Which of the node's proxies are meant. Names that the node does not have are part of the answer."""
-        return list(available) if self.proxy is None else list(self.proxy)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from raftchaos.model.faults.base import FaultType, Milliseconds, Probability, ProxyFaultParameters
+from raftchaos.model.faults.base import FaultType, Milliseconds
+from raftchaos.model.faults.proxied import ConnectionFaultParameters
 
 
-class ResetPeerParameters(ProxyFaultParameters):
+class ResetPeerParameters(ConnectionFaultParameters):
     """Resets connections through a proxy, as a service does that dies."""
 
-    probability: Probability = Field(
-        default=1.0, description="Part of the connections that are reset, above 0, at most 1; default 1."
-    )
     after_ms: Milliseconds = Field(
         default=0.0,
         description="A connection lives this long under the fault before it is reset; in milliseconds, 0 to 600000; "
         "default 0: at once.",
+    )
+    since: Literal["open", "firstByte"] = Field(
+        default="open",
+        description="From when afterMs counts: open (the default): from when it opened, or the fault began if that was "
+        "later; firstByte: from its first byte after that.",
     )
 
 
@@ -28,4 +33,6 @@ FAULT = FaultType(
     needs=("proxy",),
     protocol="tcp",
     recovery_seconds=0.5,
+    deed="while its connections were reset",
+    example={"probability": 0.2},
 )

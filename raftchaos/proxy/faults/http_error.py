@@ -1,61 +1,51 @@
-"""http_error: the proxy answers requests with an error; the service never sees them, the connection lives on."""
+"""http_error: the proxy answers requests with an error; the service never sees them, the connection lives on.
+
+If the matcher asks for the status of the service's response, the service has seen the request and its response is
+replaced.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from raftchaos import limits
-from raftchaos.proxy.http1 import RequestHead
+from raftchaos.proxy.chance import ParameterError, draw, number, word
+from raftchaos.proxy.editing import Edit
+from raftchaos.proxy.http1 import response_body
+from raftchaos.proxy.http_fault import HttpFault, HttpToxic, Replacement, ResponseToxic, Table
+from raftchaos.proxy.matching import Key
 from raftchaos.proxy.messages import Exchange
-from raftchaos.proxy.toxic import Fault, ParameterError, Toxic, draw
+from raftchaos.proxy.toxic import Answer, Client, Toxic
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
 _BODY = "raftchaos: this error was injected by an experiment\n"
 
 
-def answer(status: int, body: bytes, request: RequestHead) -> bytes:
-    """A whole response with this status; it says whether the connection lives on as the request asked for it."""
-    connection = "keep-alive" if request.keep_alive else "close"
-    head = (
-        f"HTTP/1.1 {status} {_REASONS.get(status, 'Error')}\r\n"
-        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\nConnection: {connection}\r\n\r\n"
-    ).encode("ascii")
-    return head if request.method == "HEAD" else head + body
-
-
-class HttpErrorToxic(Toxic):
+class HttpErrorToxic(HttpToxic["HttpError"]):
     """Answers requests of one connection."""
 
-    __slots__ = ("_fault", "_position", "_requests")
+    __slots__ = ()
 
-    http: ClassVar[bool] = True
-
-    def __init__(self, fault: HttpError, position: int) -> None:
-        super().__init__()
-        self._fault = fault
-        self._position = position
-        self._requests = 0
-
-    def request(self, exchange: Exchange) -> bytes | None:
-        place = (self._position, self._requests)
-        self._requests += 1
-        if not self._fault.hits(*place):
-            self._fault.effect.add("passed")
+    def request(self, exchange: Exchange, now: float) -> Answer | None:
+        if not self.picks(exchange):
             return None
-        return answer(self._fault.status(*place), self._fault.body, exchange.head)
-
-    def answered(self) -> None:
-        self._fault.effect.add("touched")
-        self._fault.effect.add("requests")
-
-    def not_http(self) -> None:
-        self._fault.effect.add("skipped_not_http")
+        return Answer(self.fault.answer(self.fault.status(*self.place), self.fault.body, exchange.head))
 
 
-class HttpError(Fault):
-    """`statusCode` or `statusCodes`, `body`; `probability` is the part of the requests that are answered."""
+class ReplacedErrorToxic(ResponseToxic["HttpError"]):
+    """Replaces responses of one connection."""
+
+    __slots__ = ()
+
+    def change(self, exchange: Exchange) -> Edit | None:
+        if exchange.response is None or response_body(exchange.response, exchange.head.method) is None:
+            return None
+        status = self.fault.status(*self.place)
+        return Replacement(self.fault, self.fault.body, status, "text/plain; charset=utf-8")
+
+
+class HttpError(HttpFault):
+    """`statusCode` or `statusCodes`, `body`; `pattern` with `errorsInRow`, `passesInRow`, `per`."""
 
     type: ClassVar[str] = "http_error"
 
@@ -69,6 +59,12 @@ class HttpError(Fault):
         if not isinstance(body, str) or len(body) > limits.FAULT_BODY:
             raise ParameterError(f"body is no text of at most {limits.FAULT_BODY} characters")
         self.body = body.encode()
+        self._pattern = word(parameters, "pattern", "random", "burst", "sequential")
+        self._errors = int(number(parameters, "errorsInRow", 3, 1, 1_000_000))
+        self._passes = int(number(parameters, "passesInRow", 0, 0, 1_000_000))
+        self._per = Key(parameters.get("per", "clientAddress"))
+        self._left = 0  # errors of the present burst
+        self._counts: Table[list[int]] = Table()  # requests of each client
 
     def status(self, *position: int | str) -> int:
         """The status of the answer at this position."""
@@ -76,5 +72,30 @@ class HttpError(Fault):
             return self._codes[0]
         return self._codes[int(draw(self.seed, "status", *position) * len(self._codes))]
 
-    def toxic(self, position: int, now: float) -> Toxic | None:
-        return HttpErrorToxic(self, position) if self.probability > 0 else None
+    def picks_request(self, position: int, count: int, client: Client, exchange: Exchange) -> bool:
+        """Of the requests that match and are sampled those that the pattern says."""
+        if self._pattern == "burst" and self._left and self.match.request(exchange.head):
+            if self.sample is not None and not self.sample.has(client.address, position, exchange.head):
+                self.effect.add("control")
+                return False
+            self._left -= 1
+            return True
+        if not super().picks_request(position, count, client, exchange):
+            return False
+        if self._pattern == "burst":
+            self._left = self._errors - 1
+        elif self._pattern == "sequential":
+            return self._turn(self._per.of(client.address, position, exchange.head) or "") or self.passed()
+        return True
+
+    def _turn(self, client: str) -> bool:
+        """Whether it is the turn of an error in the sequence of this client's requests."""
+        counts = self._counts.get(client, [0])
+        number_, counts[0] = counts[0], counts[0] + 1
+        if self._passes:
+            number_ %= self._errors + self._passes
+        return number_ < self._errors
+
+    def toxic(self, position: int, client: Client, now: float) -> Toxic | None:
+        kind = ReplacedErrorToxic if self.match.statuses else HttpErrorToxic
+        return kind(self, position, client)

@@ -6,35 +6,63 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from raftchaos import limits
+from raftchaos.proxy.chance import number, word
+from raftchaos.proxy.commands import Ending
+from raftchaos.proxy.connection_fault import ConnectionFault, ConnectionToxic
 from raftchaos.proxy.delayline import NEVER
-from raftchaos.proxy.toxic import Fault, Toxic, number
+from raftchaos.proxy.messages import Exchange
+from raftchaos.proxy.toxic import Chunks, Client
 
 
-class ResetToxic(Toxic):
-    """Resets one connection at a given instant."""
+class ResetToxic(ConnectionToxic["ResetPeer"]):
+    """Resets one connection, a while after it opened."""
 
-    __slots__ = ("_fault",)
+    __slots__ = ()
 
-    def __init__(self, fault: ResetPeer, at: float) -> None:
-        super().__init__()
-        self._fault = fault
-        self.wake_at = at
+    ends: ClassVar[bool] = True
 
-    def wake(self, now: float) -> bool:
+    def begin(self, at: float) -> None:
+        """It is time from this instant on."""
+        self.wake_at = at + self.fault.after
+
+    def wake(self, now: float) -> None:
         self.wake_at = NEVER
-        self._fault.effect.add("touched")
-        self._fault.effect.add("connections")
+        self.fault.effect.touch("connections")
+        self.ending = Ending.RESET
+
+
+class FirstByteResetToxic(ResetToxic):
+    """Resets one connection, a while after its first byte."""
+
+    __slots__ = ("_began",)
+
+    def __init__(self, fault: ResetPeer, position: int) -> None:
+        super().__init__(fault, position)
+        self._began = False
+
+    def shapes(self, direction: int) -> bool:
         return True
 
+    def shape(self, direction: int, exchange: Exchange | None, at: float, data: bytes) -> Chunks:
+        if not self._began:
+            self._began = True
+            self.begin(at)
+        return [(at, data)]
 
-class ResetPeer(Fault):
-    """`afterMs`; `probability` is the part of the connections that are reset."""
+
+class ResetPeer(ConnectionFault):
+    """`afterMs`, `since`."""
 
     type: ClassVar[str] = "reset_peer"
 
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__(parameters, seed)
-        self._after = number(parameters, "afterMs", 0.0, 0, limits.FAULT_DELAY_MS) / 1000
+        self.after = number(parameters, "afterMs", 0.0, 0, limits.FAULT_DELAY_MS) / 1000
+        self.waits_for_data = word(parameters, "since", "open", "firstByte") == "firstByte"
 
-    def toxic(self, position: int, now: float) -> Toxic | None:
-        return ResetToxic(self, now + self._after) if self.hits(position) else None
+    def touch(self, position: int, client: Client, now: float) -> ResetToxic:
+        if self.waits_for_data:
+            return FirstByteResetToxic(self, position)
+        toxic = ResetToxic(self, position)
+        toxic.begin(now)
+        return toxic

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from raftchaos import limits
 from raftchaos.agent.records import Phase
+from raftchaos.core.progress import slot_of
 from raftchaos.model.resolved import CoordinationMode
 from raftchaos.model.runs import RunId, RunStatus
 from raftchaos.model.tasks import TaskStatus
@@ -37,6 +38,7 @@ class FaultCheck:
         self._cluster = cluster
         self._world = cluster.world
         self._keys: dict[str, str] = {}
+        self._struck: dict[tuple[str, int, int, str], str] = {}
         self.injections = 0
         self.most_at_once = 0
 
@@ -50,6 +52,17 @@ class FaultCheck:
         for other in machine.active():
             if other.target == effect.target and other.run != effect.run and not machine.undo_fails:
                 self._world.violated("G7", f"{effect.run} was injected on {effect.target}, which {other.run} is on")
+
+    def struck(self, machine: Machine, key: str) -> None:
+        """G3: what cannot be taken back is done once, also when its node was lost and others could take over."""
+        self.injections += 1
+        run = RunId.parse(key.partition("#")[0])
+        task = self._cluster.checks.state.state.tasks.get(run.task)
+        place = (run.task, run.iteration, run.step, slot_of(task, run) if task is not None else str(run))
+        before = self._struck.setdefault(place, key)
+        if before != key or key in self._keys:
+            self._world.violated("G3", f"{key} was done on {machine.name} although {before} may have happened")
+        self._keys[key] = machine.name
 
     def look(self) -> None:
         """Everything that is on now."""

@@ -15,9 +15,12 @@ from raftchaos.clock import SystemClock
 from raftchaos.consensus.twin import InMemoryNetwork, InMemoryReplica
 from raftchaos.core.commands import Command, LeaderStarted, PlanRuns, RegisterNode, SubmitTask, encode
 from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.meter import NullMeter
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import ProxyUnavailable
+from raftchaos.faults import build_faults
+from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.twin import InMemoryProxy
 from raftchaos.model.resolved import (
@@ -90,6 +93,16 @@ class StubbornProxy(InMemoryProxy):
         return await super().recover(run)
 
 
+class FailureMeter(NullMeter):
+    """Counts recoveries that failed."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def recover_failed(self, fault: str) -> None:
+        self.failures += 1
+
+
 class NoSocket:
     """The twin never looks at it."""
 
@@ -122,8 +135,11 @@ class NodeWorld:
             request_ids=ids,
             clock=self.clock,
         )
+        self.meter = FailureMeter()
+        host = Host(proxy=self.proxy, data_dir=folder, meter=self.meter)
+        faults = build_faults(host, ("http_error", "latency", "reset_peer"))
         self.executor = FaultExecutor(
-            folder, node=name, clock=self.clock, reaper=self.lease, proxy=self.proxy, proxies=lambda: ["web"]
+            host, node=name, clock=self.clock, reaper=self.lease, proxies=lambda: ["web"], faults=faults
         )
         self.agent = Agent(
             name=name,

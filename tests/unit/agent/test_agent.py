@@ -52,6 +52,13 @@ async def test_a_run_is_granted_injected_told_recovered_and_forgotten(
     ]
 
 
+async def test_a_run_that_touched_nothing_says_so_in_words(cluster: Cluster) -> None:
+    node = await cluster.add("a")
+    run = await cluster.task(seconds=0.2)
+    await until(status_is(node, run, RunStatus.SUCCEEDED))
+    assert node.run_of(run).reason.startswith("no traffic reached proxy web ")
+
+
 async def test_the_end_of_the_lease_interrupts_and_a_new_lease_does_not_take_it_up(cluster: Cluster) -> None:
     node = await cluster.add("a")
     run = await cluster.task()
@@ -171,6 +178,8 @@ async def test_a_recovery_that_keeps_failing_is_told_and_goes_on(cluster: Cluste
     await cluster.say(CancelTask("t"))
     await until(lambda: node.proxy.refused > 1)
     assert node.run_of(run).status is RunStatus.RECOVERING
+    await until(lambda: "does not answer" in node.agent.active_faults()[0].problem)
+    assert node.meter.failures >= 1
     cluster.clock.shift += limits.RECOVERY_GIVE_UP
     node.agent.wake()
     await until(status_is(node, run, RunStatus.RECOVERY_FAILED))

@@ -22,6 +22,7 @@ from raftchaos.agent.reconcile import (
     reconcile,
 )
 from raftchaos.agent.records import OVER, LocalRun, Phase
+from raftchaos.core.reasons import MAY_HAVE_HAPPENED
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.model.nodes import Node, NodeStatus
 from raftchaos.model.resolved import (
@@ -59,7 +60,7 @@ def run(status: RunStatus, **fields: Any) -> Run:
 
 
 def local(phase: Phase, **fields: Any) -> LocalRun:
-    return LocalRun(RUN, ("proxy:web",), 30.0, fields.pop("lease", 1), phase, **fields)
+    return LocalRun(RUN, ("proxy:web",), frozenset({"latency"}), 30.0, fields.pop("lease", 1), phase, **fields)
 
 
 def view(*runs: Run, here: LocalRun | None = None, **fields: Any) -> View:
@@ -125,6 +126,14 @@ TABLE: list[tuple[str, View, list[object]]] = [
     ("it is told once the reaper has undone it", view(run(RunStatus.ACTIVE, incarnation=6), clean=False), []),
     ("with what it did", view(run(RunStatus.ACTIVE, incarnation=6), undone={str(RUN): EFFECT}),
      [ReportFinished(RUN, INTERRUPTED, "peerRestarted", EFFECT)]),
+    ("a one-shot run that an earlier start has done is told as done",
+     view(run(RunStatus.GRANTED, incarnation=6), undone={str(RUN): EFFECT}, happened={str(RUN): True}),
+     [ReportFinished(RUN, RunStatus.DONE, "", EFFECT)]),
+    ("one that it may have done has failed, so that it is not attempted again",
+     view(CANCELLED, undone={str(RUN): ()}, happened={str(RUN): False}),
+     [ReportFinished(RUN, RunStatus.FAILED, MAY_HAVE_HAPPENED)]),
+    ("what cannot be switched on again has failed", view(ACTIVE, here=ON, troubles={str(RUN): "no"}),
+     [Recover(RUN, RunStatus.FAILED, "no")]),
     ("a grant waits for the executor", view(GRANTED, ready=False), []),
     ("and for a lease with some time left", view(GRANTED, lease_left=0.4), []),
     ("while halted it is over", halted(view(GRANTED)), [ReportFinished(RUN, INTERRUPTED, "halted")]),
@@ -174,7 +183,7 @@ def test_a_recovery_that_works_at_last_is_told() -> None:
 
 
 def test_nothing_is_injected_into_a_target_that_something_else_may_still_be_on() -> None:
-    other = LocalRun(RUN._replace(task="older"), ("proxy:web",), 1.0, 1, Phase.RECOVERING)
+    other = LocalRun(RUN._replace(task="older"), ("proxy:web",), frozenset({"latency"}), 1.0, 1, Phase.RECOVERING)
     assert list(reconcile(view(GRANTED, here=other)).actions) == []
     other.phase = Phase.STARTING
     assert list(reconcile(view(GRANTED, here=other)).actions) == []
@@ -211,7 +220,8 @@ def test_delays_differ_between_nodes_and_stay_within_their_bound() -> None:
 def test_a_node_takes_one_place_of_an_offered_step(status: RunStatus, asks: bool) -> None:
     offer = run(RunStatus.PLANNED, id=OFFER._replace(attempt=2), node=ANY_NODE, incarnation=0)
     mine = run(status, id=OFFER)
-    here = None if not mine.live else LocalRun(OFFER, ("proxy:web",), 30.0, 1, Phase.ON, started=99.0)
+    types = frozenset({"latency"})
+    here = LocalRun(OFFER, ("proxy:web",), types, 30.0, 1, Phase.ON, started=99.0) if mine.live else None
     seen = view(offer, mine, here=here, offered={offer.id: 0.0})
     assert (Ask(offer.id) in reconcile(seen).actions) is asks
 

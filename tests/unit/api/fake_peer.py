@@ -26,12 +26,14 @@ from raftchaos.core.services import (
     JoinAnswer,
     JoinRequest,
     ProxyRecord,
+    SeenFault,
     raise_for_result,
 )
 from raftchaos.core.state import ClusterState, HaltRecord
-from raftchaos.errors import Conflict, NoQuorum, NotFound, RaftchaosError
+from raftchaos.errors import Conflict, NoQuorum, NotFound, RaftchaosError, Refused
 from raftchaos.identity.tokens import new_api_token, new_join_token
 from raftchaos.model.events import Event
+from raftchaos.model.resolved import ResolvedOrchestration
 
 TERM = 3
 DIRECTORY = "d" * 32
@@ -80,6 +82,8 @@ class FakePeer:
         self.quorum = True
         self.lagging = False
         self.live = True
+        self.lacking = ""
+        self.seen: list[SeenFault] = []
         self.error: RaftchaosError | None = None
         self.crash: Exception | None = None
         self.writes = 0
@@ -174,6 +178,13 @@ class FakePeer:
     def health(self) -> Health:
         return Health(self.live, self.quorum, () if self.quorum else ("it sees no leader",))
 
+    async def seen_faults(self) -> Sequence[SeenFault]:
+        return self.seen
+
+    @property
+    def unable(self) -> Mapping[str, str]:
+        return {"reset_peer": "this machine has no proxy process"}
+
     def active_faults(self) -> Sequence[ActiveFault]:
         runs = [run for run in self.machine.state.runs.values() if run.live and run.node == self._name]
         return [ActiveFault(str(run.id), "latency", "proxy:payments") for run in runs]
@@ -195,6 +206,10 @@ class FakePeer:
 
     async def metrics_text(self) -> str:
         return "# TYPE raftchaos_is_leader gauge\nraftchaos_is_leader 1.0\n"
+
+    async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
+        if self.lacking and task not in self.state.tasks:
+            raise Refused(self.lacking)
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         return self.write(commands.SubmitTask(task, dict(orchestration)))

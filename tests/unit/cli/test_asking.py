@@ -14,6 +14,8 @@ import pytest
 from raftchaos import limits
 from raftchaos.cli.main import main
 from raftchaos.client import Client
+from raftchaos.core import commands
+from raftchaos.core.services import SeenFault
 from tests.unit.api.conftest import served  # noqa: F401 - a fixture
 from tests.unit.api.fake_peer import Served, TaskDriver, until
 from tests.unit.cli.conftest import Done
@@ -48,6 +50,47 @@ def experiment(tmp_path: Path) -> str:
     file = tmp_path / "experiment.yaml"
     file.write_text(EXPERIMENT)
     return str(file)
+
+
+async def test_a_fault_is_put_on_as_a_task_and_taken_back(served: Served, ask: Ask) -> None:  # noqa: F811
+    settings = ["--set", "latencyMs=250", "--set", "proxy=payments", "--set", "pulse.activeSeconds=5"]
+    settings += ["--set", "pulse.dormantSeconds=2", "--duration", "30"]
+    done = await ask("fault", "inject", "latency", "--node", "node-2", *settings, "-o", "json")
+    assert done.code == 0, done.err
+    task = served.peers[0].state.tasks[json.loads(done.out)["id"]]
+    (step,) = task.orchestration.steps
+    assert task.targets == ("node-2",)
+    assert step.duration_seconds == 30
+    assert step.faults[0].parameters["latencyMs"] == 250
+    assert step.faults[0].parameters["proxy"] == ["payments"]
+    assert step.faults[0].parameters["pulse"]["dormantSeconds"] == 2
+    run = f"{task.id}/1/0/node-2/1"
+    done = await ask("fault", "recover", run)
+    assert done.code == 0, done.err
+    assert served.peers[0].state.tasks[task.id].status == "recovering"
+
+
+@pytest.mark.parametrize("setting", ["latencyMs", "=5", "pulse..x=1"])
+async def test_a_setting_that_is_none(served: Served, ask: Ask, setting: str) -> None:  # noqa: F811
+    done = await ask("fault", "inject", "latency", "--node", "node-2", "--set", setting)
+    assert done.code == 2
+    assert "expected NAME=VALUE" in done.err
+
+
+async def test_what_is_on_is_listed_with_what_differs(served: Served, ask: Ask) -> None:  # noqa: F811
+    for number, peer in enumerate(served.peers):  # a registered address has no port of the test
+        served.log.append(commands.RegisterNode(peer.name, 2, "d" * 32, "h:1", served.addresses[number]))
+    assert (await ask("fault", "list")).out == "no fault is on\n"
+    served.peers[1].seen = [SeenFault("t/1/0/n/1", "latency", "proxy:a", True, "", {"touched": 3})]
+    done = await ask("fault", "list", "-o", "json")
+    assert done.code == 0, done.err
+    (fault,) = json.loads(done.out)["faults"]
+    assert (fault["node"], fault["target"], fault["effect"]) == (served.peers[1].name, "proxy:a", {"touched": 3})
+    served.peers[1].seen.append(SeenFault("stranger", "latency", "proxy:b", False, SeenFault.LEFT_OVER))
+    done = await ask("fault", "list", "--node", served.peers[1].name)
+    assert done.code == 6
+    assert "leftOver" in done.out
+    assert (await ask("fault", "list", "--node", "nobody")).code == 2
 
 
 async def test_status(served: Served, ask: Ask) -> None:  # noqa: F811
@@ -115,7 +158,7 @@ async def test_a_dry_run_submits_nothing(served: Served, ask: Ask, experiment: s
     done = await ask("run", experiment, "--dry-run")
     assert done.code == 0, done.err
     assert "node-1, node-2" in done.out
-    assert "latencyMs=100, jitterMs=0, direction=downstream" in done.out
+    assert "latencyMs=100, jitterMs=0" in done.out
     assert "at most 2 of 3 active nodes under faults at once" in done.out
     assert "would be accepted" in done.out
     assert not served.peers[0].state.tasks

@@ -508,6 +508,16 @@ def test_two_runs_do_not_share_a_target() -> None:
     assert start(world, second, targets=["proxy:other"])["granted"]
 
 
+def test_faults_of_different_types_compose_on_a_target() -> None:
+    world = World(1)
+    errors = step("one", faults=(ResolvedFault("http_error", {"proxy": ["web"]}),))
+    first, second = planned(world, task="a"), planned(world, task="b", steps=(errors,))
+    assert start(world, first, targets=["proxy:web"])["granted"]
+    assert start(world, second, targets=["proxy:web"])["granted"]
+    third = planned(world, task="c", steps=(errors,))
+    assert refused(start(world, third), "refused", "overlapping target", "proxy:web")["retryable"]
+
+
 def test_a_sequential_task_is_on_one_node_even_if_its_runs_were_planned() -> None:
     world = World(2)
     world.accept("t", orchestration("sequential"))

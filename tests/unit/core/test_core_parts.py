@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,14 +16,14 @@ from raftchaos.core import commands as c
 from raftchaos.core.access import Access, ApiToken, JoinToken, NodeIdentity, TrustedAuthority
 from raftchaos.core.planner import plan
 from raftchaos.core.preview import preview
-from raftchaos.core.progress import Progress, slots
+from raftchaos.core.progress import Progress, SlotState, slot_state, slots
 from raftchaos.core.requests import RequestWindow
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.core.timing import nobody_asks, seconds_since
-from raftchaos.core.verdict import Conclusion, conclude
+from raftchaos.core.verdict import Conclusion, conclude, step_failure
 from raftchaos.model.faults import FAULTS
 from raftchaos.model.nodes import Node, NodeStatus
-from raftchaos.model.resolved import SafetyLimits, TargetRule
+from raftchaos.model.resolved import ResolvedFault, SafetyLimits, TargetRule
 from raftchaos.model.runs import LIVE, Run, RunId, RunStatus
 from raftchaos.model.tasks import FINAL, Task, TaskStatus, Verdict
 from tests.unit.core.core_world import START_MS, World, orchestration, step
@@ -80,7 +81,7 @@ def test_takers_are_chosen_from_all_that_match() -> None:
 
 def test_the_faults_on_proxies_are_those_of_the_catalogue() -> None:
     on_proxies = {name for name, fault in FAULTS.items() if "proxy" in fault.needs}
-    assert on_proxies == capability.ON_PROXIES
+    assert on_proxies >= capability.ON_PROXIES
 
 
 # ---- bounds
@@ -364,6 +365,23 @@ def test_a_verdict_needs_evidence_of_every_fault_of_every_step() -> None:
     assert conclude(Progress(task, good)).verdict is Verdict.PASSED
     assert conclude(Progress(task, good[:3])).verdict is Verdict.INCONCLUSIVE
     assert "'two' touched nothing" in conclude(Progress(task, good[:3])).reason
+    why = "no request reached proxy web while it was slowed"
+    told = [*good[:2], replace(good[2], reason=why)]
+    assert conclude(Progress(task, told)).reason == f"no evidence: latency of the step 'two' touched nothing: {why}"
+
+
+@pytest.mark.parametrize("mode", ["leaderAssigned", "peerToPeer"])
+@pytest.mark.parametrize("reason", ["nodeFailed", "peerRestarted"])
+def test_a_one_shot_run_that_may_have_happened_is_not_attempted_again(mode: str, reason: str) -> None:
+    fault = ResolvedFault("process_kill", {}, one_shot=True)
+    for step_, state in ((step("one", faults=(fault,)), SlotState.LOST), (step("one"), SlotState.AGAIN)):
+        task = Task("t", orchestration(mode, step_), ("a", "b"), 9, START_MS, START_MS)
+        lost = Run(RunId("t", 1, 0, "a", 1), RunStatus.INTERRUPTED, "a", granted_ms=START_MS, reason=reason)
+        assert slot_state(task, step_, [lost]) is state
+        left_out = replace(lost, status=RunStatus.SKIPPED, granted_ms=0)
+        assert slot_state(task, step_, [left_out]) is not SlotState.SUCCEEDED
+        words = step_failure(Progress(task, [lost]), 0, "" if mode == "leaderAssigned" else "0", SlotState.LOST)
+        assert ("it may have happened" in words) is step_.one_shot
 
 
 # ---- previews

@@ -12,6 +12,8 @@ import pytest
 
 from raftchaos.agent.proxies import NodeProxies, split_address
 from raftchaos.clock import SystemClock
+from raftchaos.faults import build_faults
+from raftchaos.faults.base import Host
 from raftchaos.faults.by_hand import Recovered, recover_all
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.undo import UndoJournal
@@ -38,8 +40,10 @@ class Stage:
         self.data_dir = data_dir
         self.proxy = ProxyProcess(control_socket_path(data_dir, "proxy"), CLOCK)
         self.proxies = NodeProxies(data_dir, control=self.proxy)
+        host = Host(proxy=self.proxy, data_dir=data_dir)
+        faults = build_faults(host, ("http_error", "latency", "reset_peer"))
         self.executor = FaultExecutor(
-            data_dir, node="a", clock=CLOCK, reaper=Standing(), proxy=self.proxy, proxies=self.proxies.names
+            host, node="a", clock=CLOCK, reaper=Standing(), proxies=self.proxies.names, faults=faults
         )
         self.address = ("", 0)
 
@@ -73,7 +77,7 @@ class Stage:
     async def start(self, fault: str, **parameters: object) -> None:
         complete = FAULTS[fault].parameters.model_validate(parameters).complete()
         step = ResolvedStep("s", fault, (ResolvedFault(fault, complete),), 60.0)
-        await self.executor.start(RUN, step, self.executor.resolve(step), 7, lambda: CLOCK.boot() + 600)
+        await self.executor.start(RUN, step, await self.executor.resolve(step), 7, lambda: CLOCK.boot() + 600)
 
     async def close(self) -> None:
         await self.proxy.stop()

@@ -19,7 +19,7 @@ async def test_it_is_compacted_while_runs_come_and_go(tmp_path: Path, monkeypatc
     sizes, written, before = [], 0, 0
     for number in range(150):
         run = f"t{number}/1/0/a/1"
-        await bench.executor.start(run, STEP, bench.executor.resolve(STEP), 7, lambda: 1003.0)
+        await bench.executor.start(run, STEP, await bench.executor.resolve(STEP), 7, lambda: 1003.0)
         assert (await bench.executor.recover(run)).ok
         size = bench.journal.directory.joinpath("journal").stat().st_size
         written += max(0, size - before)

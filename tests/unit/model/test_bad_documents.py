@@ -89,7 +89,7 @@ CASES: list[tuple[str, str | bytes, str, int, str, str | None]] = [
     ("unknown parameter", HEAD + STEP + "      parameters: {latencyMS: 5}", "spec.steps[0].parameters.latencyMS", 8, "unknown parameter of latency", "latencyMs"),
     ("bad parameter", HEAD + STEP + "      parameters:\n        latencyMs: -5", "spec.steps[0].parameters.latencyMs", 9, "at least 0", None),
     ("bad direction", HEAD + STEP + "      parameters: {direction: up}", "spec.steps[0].parameters.direction", 8, "downstream, upstream or both", None),
-    ("probability 0", HEAD + STEP + "      parameters: {probability: 0}", "spec.steps[0].parameters.probability", 8, "above 0", None),
+    ("probability below 0", HEAD + STEP + "      parameters: {probability: -0.1}", "spec.steps[0].parameters.probability", 8, "at least 0", None),
     ("nothing delayed", HEAD + STEP + "      parameters: {latencyMs: 0}", "spec.steps[0].parameters", 8, "above 0", None),
     ("bad proxy", HEAD + STEP + "      parameters: {proxy: [a, B]}", "spec.steps[0].parameters.proxy[1]", 8, "lower-case", None),
     ("on as a parameter", HEAD + STEP + "      parameters: {on: true}", "spec.steps[0].parameters.on", 8, "unknown parameter", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from raftchaos.model.faults import FAULTS as CATALOGUE
 from raftchaos.proxy.commands import (
     DOWNSTREAM,
     UPSTREAM,
@@ -19,13 +20,22 @@ from raftchaos.proxy.commands import (
     Wake,
 )
 from raftchaos.proxy.delayline import Budget
-from raftchaos.proxy.engine import Engine, Stats
+from raftchaos.proxy.engine import Engine
+from raftchaos.proxy.faults import FAULTS
+from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.toxic import Fault
+
+
+def fault(kind: str, seed: int = 1, **parameters: object) -> Fault:
+    """A fault with the fewest parameters that its entry of the catalogue names, and these, as documents give them."""
+    fewest = {name: value for name, value in CATALOGUE[kind].example.items() if name != "probability"}
+    model = CATALOGUE[kind].parameters
+    return FAULTS[kind](model.model_validate(model.merged(fewest, parameters)).complete(), seed)
 
 
 @dataclass
 class Driver:
-    """`sent[UPSTREAM]` is what the service received, `sent[DOWNSTREAM]` what the client did."""
+    """One connection. `sent[UPSTREAM]` is what the service received, `sent[DOWNSTREAM]` what the client did."""
 
     faults: Sequence[Fault] = ()
     now: float = 1000.0
@@ -36,11 +46,12 @@ class Driver:
     paused: list[bool] = field(default_factory=lambda: [False, False])
     over: type[Command] | None = None
     wake_at: float | None = None
+    address: str = "192.0.2.1"
 
     def __post_init__(self) -> None:
         self.budget = Budget()
         self.engine = Engine(self.stats, self.budget)
-        self.run(self.engine.open(self.faults, self.now))
+        self.run(self.engine.open(self.faults, self.now, self.address))
 
     def run(self, commands: Iterable[Command]) -> None:
         for command in commands:

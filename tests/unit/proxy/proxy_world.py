@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from raftchaos.clock import SystemClock
+from raftchaos.proxy.listeners import open_listener
 from raftchaos.proxy.process import ProxyProcess
 
 LEASE = 60.0
@@ -22,11 +23,7 @@ def boot() -> float:
 
 
 def listener() -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(128)
-    return sock
+    return open_listener("127.0.0.1:0")
 
 
 @dataclass

@@ -57,8 +57,10 @@ async def test_a_fault_counts_until_it_is_forgotten(subject: Subject) -> None:
     await inject(subject)
     await subject.traffic("r@web")
     assert (await subject.proxy.effects())["r@web"]["touched"] == 1
+    assert await subject.proxy.active() == {"r@web": ("http_error", "web")}
     for _ in range(2):
         assert (await subject.proxy.recover("r@web"))["touched"] == 1
+    assert await subject.proxy.active() == {}
     await subject.traffic("r@web")
     assert (await subject.proxy.effects())["r@web"]["touched"] == 1
     for _ in range(2):

@@ -9,18 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftchaos import limits
+from raftchaos.proxy.chance import ParameterError, draw
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Close, Reset
 from raftchaos.proxy.faults import FAULTS
-from raftchaos.proxy.toxic import Fault, ParameterError, draw
-from tests.unit.proxy.engine_driver import Driver
+from raftchaos.proxy.toxic import Fault
+from tests.unit.proxy.engine_driver import Driver, fault
 from tests.unit.proxy.proxy_world import request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 GET = request("GET", "/")
-
-
-def fault(kind: str, seed: int = 1, **parameters: object) -> Fault:
-    return FAULTS[kind](parameters, seed)
 
 
 def always_503() -> Fault:
@@ -289,18 +286,24 @@ def test_a_refused_upgrade_stays_http() -> None:
 
 
 def test_a_stream_that_is_not_http_is_counted_and_left_alone() -> None:
-    for first in (b"\x16\x03\x01\x02\x00\x01", b"PING\r\n", b"GET key\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+    kinds = {
+        b"\x16\x03\x01\x02\x00\x01": "skipped_tls",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "skipped_http2",
+        b"PING\r\n": "skipped_not_http",
+        b"GET key\r\n": "skipped_not_http",
+    }
+    for first, kind in kinds.items():
         error = always_503()
         driver = Driver([error])
         driver.client(first)
         driver.service(b"answer")
         assert driver.sent == [first, b"answer"]
-        assert error.effect.report() == {"touched": 0, "skipped_not_http": 1}
+        assert error.effect.report() == {"touched": 0, kind: 1}
         later = always_503()
         driver.set_faults(error, later)
         driver.client(GET)
         assert driver.sent[UPSTREAM] == first + GET
-        assert later.effect.report() == {"touched": 0, "skipped_not_http": 1}
+        assert later.effect.report() == {"touched": 0, kind: 1}
 
 
 def test_a_service_that_speaks_first_is_not_http() -> None:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from raftchaos.errors import FaultRefused
-from raftchaos.proxy.toxic import draw
+from raftchaos.proxy.chance import draw
 from tests.unit.proxy.proxy_world import World, boot, read_response, request
 
 
@@ -124,7 +124,7 @@ async def test_http_error_on_what_is_not_http_says_that_it_touched_nothing(world
     reader, writer = await world.connect("echo")
     writer.write(b"\x16\x03\x01\x00\x05hello")
     assert await reader.readexactly(10) == b"\x16\x03\x01\x00\x05hello"
-    assert await world.process.recover(run) == {"touched": 0, "skipped_not_http": 1}
+    assert await world.process.recover(run) == {"touched": 0, "skipped_tls": 1}
 
 
 async def test_reset_peer(world: World) -> None:

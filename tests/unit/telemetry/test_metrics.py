@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from raftchaos import limits
 from raftchaos.core import commands
 from raftchaos.core.commands import Command
-from raftchaos.core.interfaces import Entry, Meter, NullMeter, Quorum, ReplicaStatus
+from raftchaos.core.interfaces import Entry, Quorum, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
+from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.core.services import ActiveFault, Health
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.model.loading import parse_submission

@@ -1,0 +1,12 @@
+"""The fault corrupt: lets a proxy damage what it relays. Its parameters stand in `model.faults.corrupt`."""
+
+from __future__ import annotations
+
+from raftchaos.faults.base import Host
+from raftchaos.faults.proxy_fault import ProxyFault
+from raftchaos.model.faults.corrupt import FAULT
+
+
+def make(host: Host) -> ProxyFault:
+    """The fault, done by the proxy process of this peer."""
+    return ProxyFault(FAULT, host)

@@ -1,0 +1,12 @@
+"""The fault http_abort: lets a proxy break off responses. Its parameters stand in `model.faults.http_abort`."""
+
+from __future__ import annotations
+
+from raftchaos.faults.base import Host
+from raftchaos.faults.proxy_fault import ProxyFault
+from raftchaos.model.faults.http_abort import FAULT
+
+
+def make(host: Host) -> ProxyFault:
+    """The fault, done by the proxy process of this peer."""
+    return ProxyFault(FAULT, host)

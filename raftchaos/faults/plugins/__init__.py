@@ -1,0 +1,1 @@
+"""Faults that others write: executables in a folder of the operator, and Python packages."""

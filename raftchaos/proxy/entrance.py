@@ -1,0 +1,68 @@
+"""Where connections come in: a listening socket that can be taken down, so that the kernel refuses who connects."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+
+from raftchaos import limits
+
+log = logging.getLogger("raftchaos.proxy")
+
+
+class Entrance:
+    """Accepts connections from a listening socket, which stays the caller's."""
+
+    def __init__(self, sock: socket.socket, accept: Callable[[], asyncio.Protocol]) -> None:
+        self._sock = sock
+        self._accept = accept
+        self._open = True  # as it shall be
+        self._server: asyncio.Server | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Accept connections."""
+        # the loop closes its socket in the end; ours stays for the next main
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG)
+
+    async def stop(self) -> None:
+        """Accept nothing more. The socket listens on if it did."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+
+    def set_open(self, is_open: bool) -> None:
+        """Listen, or do not: then connecting is refused, and who waits to be accepted is reset."""
+        if is_open == self._open:
+            return
+        self._open = is_open
+        if not is_open:
+            self._take_down()
+        elif self._opening is None or self._opening.done():
+            with contextlib.suppress(OSError):  # tried again below; who connects from now on waits in the backlog
+                self._sock.listen(limits.PROXY_BACKLOG)
+            self._opening = asyncio.get_running_loop().create_task(self._reopen())
+
+    def _take_down(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        with contextlib.suppress(OSError):  # it is down already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    async def _reopen(self) -> None:
+        """Somebody may have taken the port meanwhile: then try until it is free again."""
+        while self._open and self._server is None:
+            try:
+                await self.start()
+            except OSError as error:
+                log.error("the proxy cannot listen again: %s", error)
+                await asyncio.sleep(limits.LISTEN_RETRY)
+        if not self._open:
+            self._take_down()
