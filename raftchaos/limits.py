@@ -94,6 +94,7 @@ MATCH_VALUES: Final = 64  # values of one field of a matcher; each is compared w
 QUANTILES: Final = 64  # points of a measured distribution
 TRAFFIC_BYTES: Final = 1 << 40  # of a limit of traffic or bandwidth: a tebibyte
 FAULT_HEADERS: Final = 32  # headers that one fault sets or removes
+DAMAGE: Final = 0.1  # part of the bytes that a fault changes: more would take the proxy's time from other streams
 HEADER_VALUE: Final = 1_024  # characters of a header that a fault sets
 FAULT_HOSTS: Final = 64  # addresses, networks and names of one fault
 FAULT_PORTS: Final = 64  # ports and ranges of one fault
@@ -119,7 +120,7 @@ FAULT_DISK_LEFT: Final = 64 * 1024 * 1024  # what is left free unless another nu
 FAULT_IO_FILE: Final = 64 * 1024 * 1024  # of each process that loads a disk
 HELPER_STOP: Final = 0.6  # a process that bears a load has ended this long after it was asked, else it is killed
 RESTART_COMMAND: Final = 60.0  # a command that restarts something is ended then
-RUNTIME_ANSWER: Final = 0.25  # main waits for nothing longer than that: a container runtime answers within milliseconds
+RUNTIME_ANSWER: Final = 1.0  # a container runtime answers within milliseconds
 RUNTIME_LIST: Final = 4 * 1024 * 1024  # of its answer
 
 PLUGIN_ARGUMENTS: Final = 32  # of one use of a plug-in

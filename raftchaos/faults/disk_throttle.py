@@ -63,7 +63,7 @@ class DiskThrottle(CatalogueFault[DiskThrottleParameters]):
             _check(root, group, own)
             name = selecting.target("io", f"{group} {device}")
             while len(self._places) >= _KNOWN:
-                del self._places[next(iter(self._places))]
+                self._places.pop(next(iter(self._places)), None)
             self._places[name] = _Place(root / group.lstrip("/"), device)
             found.add(name)
         return tuple(sorted(found))

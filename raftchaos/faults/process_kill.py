@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,8 @@ class ProcessKill(CatalogueFault[ProcessKillParameters]):
         """Send the signal. A process that has gone meanwhile is not touched, and not counted."""
         wanted = self.read(parameters)
         number = signal.Signals[wanted.signal]
-        self._signalled[key, target] = sum(_send(each, number) for each in self._victims(key, target, wanted, seed))
+        victims = await asyncio.to_thread(self._victims, key, target, wanted, seed)
+        self._signalled[key, target] = sum(_send(each, number) for each in victims)
 
     def _victims(self, key: str, target: str, wanted: ProcessKillParameters, seed: int) -> Sequence[Process]:
         if target.startswith(f"{ONE}:"):

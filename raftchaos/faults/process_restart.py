@@ -93,7 +93,7 @@ class ProcessRestart(CatalogueFault[ProcessRestartParameters]):
         """Ask systemd, or run the command; a service that takes long to stop goes on stopping afterwards."""
         wanted = self.read(parameters)
         await self.forget(key, target)
-        restart = self._restarts[key, target] = _Restart(self._processes(wanted))
+        restart = self._restarts[key, target] = _Restart(await asyncio.to_thread(self._processes, wanted))
         if wanted.unit is not None:
             command = ["systemctl", "restart", "--no-block", "--", wanted.unit]
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,45 +35,63 @@ def word(parameters: Mapping[str, Any], name: str, *known: str) -> str:
     return str(value)
 
 
+class Numbers:
+    """Numbers from 0 up to 1, one after the other, the same for the same seed and place; many at little cost."""
+
+    __slots__ = ("_key", "_left", "_rounds")
+
+    def __init__(self, seed: int, *place: int | str) -> None:
+        self._key = ":".join(map(str, (seed, *place))).encode()
+        self._rounds = 0
+        self._left: list[int] = []
+
+    def next(self) -> float:
+        """The next number."""
+        if not self._left:
+            self._rounds += 1
+            digest = hashlib.shake_128(self._key + b"/%d" % self._rounds).digest(_BATCH.size)
+            self._left = list(_BATCH.unpack(digest))
+        return self._left.pop() / (1 << 32)
+
+
+_BATCH = struct.Struct("256I")
 _FAR = 1e18  # bytes: farther than any stream reaches
 
 
-class Hits:
-    """Which bytes of a stream are hit, each with the same chance: the distances from one hit to the next are drawn."""
+class Damage:
+    """Bytes of a stream that are changed, each with the same chance: the distances from one to the next are drawn.
 
-    __slots__ = ("_drawn", "_left", "_log", "_place", "_seed")
+    `bitFlips` turns a bit of such a byte, `randomBytes` makes any other byte of it.
+    """
 
-    def __init__(self, rate: float, seed: int, *place: int | str) -> None:
-        self._seed = seed
-        self._place = place
-        self._drawn = 0
-        self._log = math.log1p(-rate) if rate < 1 else -math.inf  # rate 0: a distance without end
+    __slots__ = ("_flips", "_left", "_log", "_numbers")
+
+    def __init__(self, rate: float, mode: str, seed: int, *place: int | str) -> None:
+        self._flips = mode == "bitFlips"
+        self._log = math.log1p(-rate) if rate < 1 else -math.inf
+        self._numbers = Numbers(seed, *place)
         self._left = self._distance()
 
     def _distance(self) -> float:
-        if self._log == 0:
+        if self._log == 0:  # rate 0: a distance without end
             return math.inf
-        self._drawn += 1
-        chance = draw(self._seed, *self._place, "distance", self._drawn)
-        return math.floor(min(math.log1p(-chance) / self._log, _FAR))
+        return math.floor(min(math.log1p(-self._numbers.next()) / self._log, _FAR))
 
-    def within(self, size: int) -> list[int]:
-        """The offsets that are hit among the next `size` bytes."""
-        found: list[int] = []
-        position = self._left
+    def first(self) -> None:
+        """The next byte is hit in any case."""
+        self._left = 0
+
+    def apply(self, data: bytes) -> tuple[bytes, int]:
+        """The next part of the stream with its damage, and how many bytes of it were changed."""
+        size, position = len(data), self._left
+        if position >= size:
+            self._left = position - size
+            return data, 0
+        changed, count = bytearray(data), 0
         while position < size:
-            found.append(int(position))
+            chance = self._numbers.next()
+            changed[int(position)] ^= 1 << int(chance * 8) if self._flips else 1 + int(chance * 255)
+            count += 1
             position += 1 + self._distance()
         self._left = position - size
-        return found
-
-
-def damage(data: bytes, offsets: list[int], mode: str, seed: int, *place: int | str) -> bytes:
-    """The data with these bytes changed, each surely: a bit of it turned (`bitFlips`), or any other byte."""
-    if not offsets:
-        return data
-    changed = bytearray(data)
-    for index, offset in enumerate(offsets):
-        chance = draw(seed, *place, "damage", index)
-        changed[offset] ^= 1 << int(chance * 8) if mode == "bitFlips" else 1 + int(chance * 255)
-    return bytes(changed)
+        return bytes(changed), count

@@ -33,7 +33,9 @@ from raftchaos.proxy.timers import Entry, Timers
 _WRITE = 1  # reasons to read nothing from one side: the other side takes nothing
 _ENGINE = 2  # the engine wants it
 _CONNECTING = 4  # there is no other side yet
+_TURN = 16  # it is the turn of others: a fault may take long over much data
 _ANSWERS = 8  # the client does not read the answers that a fault gives it
+_LARGE_READ = 64 * 1024
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 
@@ -167,6 +169,9 @@ class Relay:
         now = self._owner.now()
         self._owner.check_lease(now)
         self.run(engine.receive(direction, data, now))
+        if len(data) >= _LARGE_READ:  # the loop would go on with this socket as long as there is more
+            self.hold(direction, _TURN)
+            asyncio.get_running_loop().call_soon(self.free, direction, _TURN)
         if direction == UPSTREAM and engine.answers and self._held[DOWNSTREAM] & _WRITE:
             self.hold(UPSTREAM, _ANSWERS)
 

@@ -7,18 +7,24 @@ undo finds it also when its name or the process that it was found by is gone.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 NAMED: Final = "/run/netns"
 """Where `ip netns` keeps the namespaces that have names."""
 TIMEOUT: Final = 1.0
 """Seconds for one command; they take a few milliseconds."""
+_CLONE_NEWNET: Final = 0x4000_0000
 _NOTHING: Final = ("No such file or directory", "Cannot find device", "No such device")
 _PATH: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 """Where the tools of the network are looked for, beside the peer's own path."""
@@ -85,11 +91,36 @@ def run(place: Place, command: Sequence[str], text: str = "") -> str:
     Raises `PlaceGone` for a namespace that is not there any more, `CommandFailed` with what the tool said.
     """
     words = [tool(command[0]), *command[1:]]
+    return inside(place, lambda: _call(words, text))
+
+
+def inside(place: Place, function: Callable[[], T]) -> T:
+    """What a function returns in a namespace: called in a thread of its own, which moves there and ends. Processes that
+    it starts are there, too. Raises `PlaceGone`, `CommandFailed`, and what the function raises."""
     if place.own:
-        return _call(words, text)
+        return function()
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            enter(place)
+            answer.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return answer.result()
+
+
+def enter(place: Place) -> None:
+    """Move this thread into a namespace (setns(2)). Raises `PlaceGone` and `CommandFailed`."""
     fd = opened(place)
     try:
-        return _call([tool("nsenter"), f"--net=/proc/self/fd/{fd}", "--", *words], text, (fd,))
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(fd, _CLONE_NEWNET) != 0:
+            raise CommandFailed(f"{place.path} cannot be entered: {os.strerror(ctypes.get_errno())} (CAP_SYS_ADMIN)")
     finally:
         os.close(fd)
 
@@ -102,7 +133,7 @@ def tool(name: str) -> str:
     return found
 
 
-def _call(words: list[str], text: str, fds: tuple[int, ...] = ()) -> str:
+def _call(words: list[str], text: str) -> str:
     try:
         done = subprocess.run(
             words,
@@ -111,7 +142,6 @@ def _call(words: list[str], text: str, fds: tuple[int, ...] = ()) -> str:
             text=True,
             timeout=TIMEOUT,
             check=False,
-            pass_fds=fds,
             env={**os.environ, "LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:

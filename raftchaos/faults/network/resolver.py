@@ -7,8 +7,6 @@ Standard library only.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import selectors
 import socket
 import struct
@@ -24,7 +22,6 @@ from raftchaos.faults.network.places import CommandFailed, Place, PlaceGone
 from raftchaos.faults.network.redirect import OWN, redirect_text
 from raftchaos.faults.resources.loads import LoadFailed
 
-_CLONE_NEWNET: Final = 0x4000_0000
 _LOOK: Final = 0.05
 _WAITING: Final = 256
 """Questions that wait for a server; the oldest is given up."""
@@ -66,7 +63,7 @@ class DnsAnswerLoad:
         place = Place(int(self._order["inode"]), str(self._order["path"]))
         try:
             if not place.own:
-                _enter(place)
+                places.enter(place)
             ports = [(server, self._listen(server)) for server in self._servers]
             left = float(self._order["deadline"]) - time.clock_gettime(time.CLOCK_BOOTTIME)
             text = redirect_text(str(self._order["table"]), str(self._order["comment"]), ports, max(left, 0.0))
@@ -187,15 +184,3 @@ def _receive(sock: socket.socket) -> bytes:
 
 def _send(sock: socket.socket, message: bytes) -> None:
     sock.sendall(struct.pack(">H", len(message)) + message)
-
-
-def _enter(place: Place) -> None:
-    """Move this process, which has one thread, into a namespace. Raises what `places.opened` raises, and OSError."""
-    fd = places.opened(place)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(fd, _CLONE_NEWNET) != 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-    finally:
-        os.close(fd)

@@ -40,9 +40,10 @@ def place_of(namespace: Namespace | None) -> Place:
 
 def interfaces(place: Place) -> list[str]:
     """The network interfaces of a namespace. Raises `Refused` if nobody tells."""
-    if place.own:
-        return sorted(name for _, name in socket.if_nameindex())
-    return sorted(str(link["ifname"]) for link in _ask(place, "link", "show"))
+    try:
+        return sorted(name for _, name in places.inside(place, socket.if_nameindex))
+    except (CommandFailed, PlaceGone) as error:
+        raise Refused(f"the network namespace {place.path} cannot be looked at: {error}") from None
 
 
 def check_interface(place: Place, name: str) -> None:

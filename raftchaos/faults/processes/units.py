@@ -10,7 +10,7 @@ from raftchaos.errors import NotFound, Refused
 from raftchaos.faults.processes.containers import groups_of
 from raftchaos.faults.processes.proc import processes
 
-_TIMEOUT: Final = 0.5
+_TIMEOUT: Final = 5.0
 _PROPERTIES: Final = ("LoadState", "ControlGroup")
 
 
@@ -45,7 +45,12 @@ def _show(unit: str) -> dict[str, str]:
     command = ["systemctl", "show", f"--property={','.join(_PROPERTIES)}", "--", unit]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Refused(f"systemd does not answer about {unit}: {error}") from None

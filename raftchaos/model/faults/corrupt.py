@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from raftchaos import limits
 from raftchaos.model.faults.base import FaultType, Probability
 from raftchaos.model.faults.proxied import ConnectionFaultParameters, Direction
 
@@ -19,11 +21,18 @@ class CorruptParameters(ConnectionFaultParameters):
         "truncation: of a burst only the first half arrives.",
     )
     rate: Probability = Field(
-        default=0.001, description="Part of the bytes (truncation: of the bursts) that are damaged; default 0.001."
+        default=0.001,
+        description="Part of the bytes that are damaged, 0 to 0.1; of the bursts (truncation) 0 to 1; default 0.001.",
     )
     direction: Direction = Field(
         default="downstream", description="Which data is damaged: downstream (the default), upstream, or both."
     )
+
+    @model_validator(mode="after")
+    def _leaves_most_whole(self) -> Self:
+        if self.mode != "truncation" and self.rate > limits.DAMAGE:
+            raise PydanticCustomError("rule", "a rate of at most 0.1, unless mode is truncation")
+        return self
 
 
 FAULT = FaultType(

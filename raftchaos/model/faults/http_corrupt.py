@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raftchaos.model.faults.base import FaultType, Probability
+from raftchaos import limits
+from raftchaos.model.faults.base import FaultType
 from raftchaos.model.faults.proxied import ResponseFaultParameters
 
 
@@ -17,8 +18,9 @@ class HttpCorruptParameters(ResponseFaultParameters):
         default="bitFlips",
         description="bitFlips (the default): one bit of a byte is turned; randomBytes: a byte becomes another.",
     )
-    rate: Probability = Field(
-        default=0.01, description="Part of the bytes that are damaged, at least one byte of each body; default 0.01."
+    rate: Annotated[float, Field(ge=0, le=limits.DAMAGE, allow_inf_nan=False)] = Field(
+        default=0.01,
+        description="Part of the bytes that are damaged, 0 to 0.1, at least the first byte of each body; default 0.01.",
     )
     direction: Literal["downstream", "upstream"] = Field(
         default="downstream", description="Which bodies: downstream (of responses, the default) or upstream (requests)."

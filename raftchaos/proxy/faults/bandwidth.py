@@ -13,7 +13,7 @@ from raftchaos.proxy.toxic import Chunks, Client, directions
 
 _SLICE_SECONDS = 0.01  # a piece takes so long, so that the flow is even
 _SLICE_LEAST = 256
-_WINDOW_SECONDS = 0.25  # so much waits at most: enough that the line does not run dry when a timer is late
+_WINDOW_SECONDS = 0.5  # so much waits at most: enough that the line does not run dry when a timer is late
 
 
 class BandwidthToxic(ConnectionToxic["Bandwidth"]):

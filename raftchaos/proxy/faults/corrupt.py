@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from raftchaos.proxy.chance import Hits, damage, draw, number, word
+from raftchaos import limits
+from raftchaos.proxy.chance import Damage, draw, number, word
 from raftchaos.proxy.connection_fault import ConnectionFault, ConnectionToxic
 from raftchaos.proxy.messages import Exchange
 from raftchaos.proxy.toxic import Chunks, Client, directions
@@ -14,12 +15,12 @@ from raftchaos.proxy.toxic import Chunks, Client, directions
 class CorruptToxic(ConnectionToxic["Corrupt"]):
     """Damages what one connection carries."""
 
-    __slots__ = ("_bursts", "_hits")
+    __slots__ = ("_bursts", "_damage")
 
     def __init__(self, fault: Corrupt, position: int) -> None:
         super().__init__(fault, position)
         self._bursts = 0
-        self._hits = [Hits(fault.rate, fault.seed, position, direction) for direction in (0, 1)]
+        self._damage = [Damage(fault.rate, fault.mode, fault.seed, position, direction) for direction in (0, 1)]
 
     def shapes(self, direction: int) -> bool:
         return direction in self.fault.directions
@@ -33,10 +34,9 @@ class CorruptToxic(ConnectionToxic["Corrupt"]):
             half = len(data) // 2
             fault.effect.touch("bytes", len(data) - half)
             return [(at, data[:half])]
-        offsets = self._hits[direction].within(len(data))
-        if offsets:
-            fault.effect.touch("bytes", len(offsets))
-            data = damage(data, offsets, fault.mode, fault.seed, self.position, direction, self._bursts)
+        data, count = self._damage[direction].apply(data)
+        if count:
+            fault.effect.touch("bytes", count)
         return [(at, data)]
 
 
@@ -48,7 +48,8 @@ class Corrupt(ConnectionFault):
     def __init__(self, parameters: Mapping[str, Any], seed: int) -> None:
         super().__init__(parameters, seed)
         self.mode = word(parameters, "mode", "bitFlips", "randomBytes", "truncation")
-        self.rate = number(parameters, "rate", 0.001, 0.0, 1.0)
+        most = 1.0 if self.mode == "truncation" else limits.DAMAGE
+        self.rate = number(parameters, "rate", 0.001, 0.0, most)
         self.directions = directions(parameters)
 
     def touch(self, position: int, client: Client, now: float) -> CorruptToxic:

@@ -113,9 +113,9 @@ def lacking() -> str:
     """What this machine lacks to make two hosts; "" if nothing."""
     if os.geteuid() != 0:
         return "root, to make network namespaces"
-    for name in ("ip", "nft", "tc", "nsenter"):
+    for name in ("ip", "nft", "tc"):
         try:
             places.tool(name)
         except places.CommandFailed:
-            return f"the program {name} (packages iproute2, nftables, util-linux)"
+            return f"the program {name} (packages iproute2, nftables)"
     return ""

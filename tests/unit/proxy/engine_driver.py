@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raftchaos.model.faults import FAULTS as CATALOGUE
@@ -26,11 +26,16 @@ from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.toxic import Fault
 
 
-def fault(kind: str, seed: int = 1, **parameters: object) -> Fault:
-    """A fault with the fewest parameters that its entry of the catalogue names, and these, as documents give them."""
+def complete(kind: str, given: Mapping[str, object]) -> dict[str, object]:
+    """All parameters of a fault: the fewest that its entry of the catalogue names, and these of a document."""
     fewest = {name: value for name, value in CATALOGUE[kind].example.items() if name != "probability"}
     model = CATALOGUE[kind].parameters
-    return FAULTS[kind](model.model_validate(model.merged(fewest, parameters)).complete(), seed)
+    return model.model_validate(model.merged(fewest, given)).complete()
+
+
+def fault(kind: str, seed: int = 1, **parameters: object) -> Fault:
+    """A fault with the fewest parameters, and these."""
+    return FAULTS[kind](complete(kind, parameters), seed)
 
 
 @dataclass

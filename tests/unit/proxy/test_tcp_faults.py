@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftchaos import limits
-from raftchaos.proxy.chance import Hits
+from raftchaos.proxy.chance import Damage
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Close, Reset
 from raftchaos.proxy.delayline import Budget
 from raftchaos.proxy.faults import FAULTS
@@ -200,15 +200,14 @@ def test_limit_time_counts_from_the_first_byte() -> None:
 
 @given(st.floats(0, 1), st.lists(st.integers(1, 300), max_size=30), st.integers(0, 1 << 32))
 @settings(max_examples=60, deadline=None)
-def test_hits_do_not_depend_on_how_a_stream_is_cut(rate: float, sizes: list[int], seed: int) -> None:
-    cut, whole = Hits(rate, seed, 3), Hits(rate, seed, 3)
-    found, start = [], 0
-    for size in sizes:
-        found += [start + offset for offset in cut.within(size)]
-        start += size
-    assert found == whole.within(start)
-    assert len(found) == (start if rate == 1 else len(found))
-    assert not found or rate > 0
+def test_damage_does_not_depend_on_how_a_stream_is_cut(rate: float, sizes: list[int], seed: int) -> None:
+    cut, whole = Damage(rate, "randomBytes", seed, 3), Damage(rate, "randomBytes", seed, 3)
+    parts = [cut.apply(bytes(size)) for size in sizes]
+    data, count = whole.apply(bytes(sum(sizes)))
+    assert b"".join(part for part, _ in parts) == data
+    assert sum(number for _, number in parts) == count == len(data) - data.count(0)
+    assert rate > 0 or count == 0
+    assert rate < 1 or count == len(data)
 
 
 @pytest.mark.parametrize("mode", ["bitFlips", "randomBytes"])
