@@ -31,6 +31,9 @@ READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 GRACE = 2.0  # for helpers, to end by themselves after their peer
 _POLL = 0.02
+_YOUNG = 5.0  # seconds within which a process may still be in its start
+_EXECVE = 1.0  # as long as its start is waited for
+_KTHREADD = 2  # the parent of all kernel threads, which have no environment
 _LOG_SHOWN = 2_000
 
 
@@ -64,9 +67,23 @@ def marked(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            theirs = process.environ().get(MARK, "")
+            theirs = _environment(process).get(MARK, "")
             if (theirs == mark or theirs.startswith(f"{mark}.")) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
+    return found
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Of a process, also of one that is just being started: amid execve it has none, on a busy machine for a while.
+
+    Raises psutil.Error.
+    """
+    end = time.monotonic() + _EXECVE
+    while not (found := process.environ()) and time.monotonic() < end:
+        starts = time.time() - process.create_time() < _YOUNG and process.status() != psutil.STATUS_ZOMBIE
+        if not starts or process.ppid() == _KTHREADD:
+            break
+        time.sleep(_POLL)
     return found
 
 
