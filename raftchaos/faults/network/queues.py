@@ -80,8 +80,8 @@ def check(place: Place, interface: str, handle: str) -> set[str] | None:
     return classes if ours else None
 
 
-def limit(place: Place, interface: str, handle: str, bytes_per_second: int) -> None:
-    """Put the limit on. Raises what `check` raises."""
+def limit(place: Place, interface: str, handle: str, bytes_per_second: int, fds: Sequence[int] = ()) -> None:
+    """Put the limit on; the tool inherits `fds`. Raises what `check` raises."""
     there = check(place, interface, handle)
     rate = f"{bytes_per_second}bps"
     burst = str(max(3_000, int(bytes_per_second * _BURST_SECONDS)))
@@ -95,11 +95,12 @@ def limit(place: Place, interface: str, handle: str, bytes_per_second: int) -> N
         _class(interface, handle, "", _LINK, link),
         _class(interface, handle, _LINK, LIMITED, below),
         _leaf(interface, handle, LIMITED, f"bfifo limit {waiting}"),
+        fds=fds,
     )
 
 
-def delay(place: Place, interface: str, handle: str, netem: Sequence[str]) -> None:
-    """Put the delay on: `netem` are its words. Raises what `check` raises."""
+def delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds: Sequence[int] = ()) -> None:
+    """Put the delay on: `netem` are its words, the tool inherits `fds`. Raises what `check` raises."""
     there = check(place, interface, handle)
     leaf = f"netem {' '.join(netem)} limit {_DELAYED_PACKETS}"
     _tc(
@@ -110,6 +111,7 @@ def delay(place: Place, interface: str, handle: str, netem: Sequence[str]) -> No
         _leaf(interface, handle, DELAYED, leaf),
         _class(interface, handle, _LINK, BOTH, f"rate {_BORROWED} {_UNBOUND}"),
         _leaf(interface, handle, BOTH, leaf),
+        fds=fds,
     )
 
 
@@ -145,9 +147,9 @@ def _gone(interface: str, handle: str, name: str) -> str:
     return f"class del dev {interface} classid {handle}{name}"
 
 
-def _tc(place: Place, *lines: str) -> None:
+def _tc(place: Place, *lines: str, fds: Sequence[int] = ()) -> None:
     """Commands of tc, in one go; those after one that fails are not done."""
-    places.run(place, ["tc", "-batch", "-"], "\n".join([*lines, ""]))
+    places.run(place, ["tc", "-batch", "-"], "\n".join([*lines, ""]), fds)
 
 
 def _mtu(interface: str) -> int:
