@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from raftchaos.cli.output import plain, table, value_words
+from raftchaos.cli.task_view import disarmed_part
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,6 +20,7 @@ def preview_parts(preview: Json) -> list[RenderableType]:
         f"[bold]{plain(preview['name'])}[/] ({plain(preview['mode'])}), nothing is submitted",
         f"targets: {plain(', '.join(preview['targets']))}; {_limits(preview)}",
     ]
+    parts += disarmed_part(preview)
     rows = table("step", "faults", "delay", "seconds", "runs on", right=["delay", "seconds"])
     for step in preview["steps"]:
         nodes = ["whichever asks first" if run["node"] == ANYBODY else run["node"] for run in step["runs"]]

@@ -54,12 +54,18 @@ def task_parts(view: Json) -> list[RenderableType]:
             *([plain(effect_words(run))] if wide else []),
             plain(run["reason"]),
         )
-    parts: list[RenderableType] = [head, rows] if rows.row_count else [head]
+    parts: list[RenderableType] = [head, *disarmed_part(view), *([rows] if rows.row_count else [])]
     if view.get("shed"):
         parts.append(
             f"[dim]the cluster keeps 4 KiB of an ended task; left out for its size: {', '.join(view['shed'])}[/]"
         )
     return parts
+
+
+def disarmed_part(view: Json) -> list[RenderableType]:
+    """A line that says which safety nets a task, or a preview of one, does without."""
+    nets = view.get("disarmed")
+    return [f"[yellow]without the safety net {plain(', '.join(nets))}[/]"] if nets else []
 
 
 def runs_of(view: Json) -> Iterator[tuple[Json, Json]]:

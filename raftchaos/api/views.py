@@ -188,7 +188,19 @@ def ended_view(summary: Mapping[str, Any], now_ms: int) -> Json:
     begun = [step["index"] + 1 for step in summary["steps"] if step["status"] not in NOT_BEGUN]
     begun += [RunId.parse(run["id"]).step + 1 for run in summary["runs"] if run["grantedMs"]]
     some = "steps" in summary["shed"]  # so many that not all of them were kept: nobody knows the numbers any more
-    kept = ("id", "name", "mode", "status", "verdict", "reason", "targets", "maxNodes", "submittedMs", "startedMs")
+    kept = (
+        "id",
+        "name",
+        "mode",
+        "status",
+        "verdict",
+        "reason",
+        "targets",
+        "maxNodes",
+        "disarmed",
+        "submittedMs",
+        "startedMs",
+    )
     return {
         **{key: summary[key] for key in kept},
         "description": "",
@@ -238,6 +250,7 @@ def task_row(task: Task, runs: Sequence[Run], now_ms: int) -> Json:
         "reason": task.reason,
         "targets": list(task.targets),
         "maxNodes": task.max_nodes,
+        "disarmed": task.orchestration.disarmed,
         "submittedMs": task.submitted_ms,
         "startedMs": task.started_ms,
         "endedMs": 0,

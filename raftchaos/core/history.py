@@ -56,6 +56,7 @@ def summarize(progress: Progress, end: Conclusion, ended_ms: int) -> bytes:
         "startedMs": task.started_ms,
         "endedMs": ended_ms,
         "maxNodes": task.max_nodes,
+        **({"disarmed": task.orchestration.disarmed} if task.orchestration.disarmed else {}),
         "targets": len(task.targets),
         "steps": [_step(progress, index) for index in range(len(task.orchestration.steps))],
         "nodes": _nodes(progress),
@@ -71,16 +72,18 @@ def summarize(progress: Progress, end: Conclusion, ended_ms: int) -> bytes:
 def load(data: bytes) -> dict[str, Any]:
     """A finished task as plain data. Raises ValueError if the bytes are no summary.
 
-    Keys: id, name, mode, status, verdict, reason, submittedMs, startedMs, endedMs, maxNodes, targets (names in order;
-    fewer if `shed` says so), steps ([{index, name, faults, status, effects}]), nodes ({name: {outcome, reason, runs,
-    touched, effects}}), outcomes ({outcome: how many nodes}), runs ([{id, node, status, reason, grantedMs, activeMs,
-    endedMs, effects}]), shed (what was left out for its size), nodesOmitted, fingerprint (of its orchestration).
+    Keys: id, name, mode, status, verdict, reason, submittedMs, startedMs, endedMs, maxNodes, disarmed (safety nets),
+    targets (names in order; fewer if `shed` says so), steps ([{index, name, faults, status, effects}]), nodes ({name:
+    {outcome, reason, runs, touched, effects}}), outcomes ({outcome: how many nodes}), runs ([{id, node, status, reason,
+    grantedMs, activeMs, endedMs, effects}]), shed (what was left out for its size), nodesOmitted, fingerprint (of its
+    orchestration).
     """
     try:
         summary = msgpack.unpackb(data)
         if not isinstance(summary, dict) or summary.get("version") != VERSION:
             raise ValueError("these bytes are no finished task of this release")
         nodes = summary["nodes"]
+        summary.setdefault("disarmed", [])
         summary["nodesOmitted"] = summary["targets"] - len(nodes)
         summary["targets"] = sorted(nodes)
         summary["runs"] = [dict(zip(_RUN_FIELDS, run, strict=True)) for run in summary["runs"]]

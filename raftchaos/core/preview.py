@@ -25,10 +25,11 @@ TASK = "preview"
 def preview(state: ClusterState, orchestration: ResolvedOrchestration, now_ms: int) -> dict[str, Any]:
     """What would become of an orchestration that is submitted now, as plain data.
 
-    `accepted`; `refusals` ([{code, error, hint?}]); `name`, `mode`, `deadlineSeconds`; `targets` (nodes that may be
-    touched); `takers` (how many nodes each step is on at a time); `limits` ({activeNodes, maxNodes, maxPercent,
-    atOnce}); `steps` ([{name, scenario, faults, durationSeconds, delayBeforeSeconds, continueOnFailure, runs}]), where
-    `runs` are [{run, node, durationSeconds}], the node `*` standing for whichever node asks first.
+    `accepted`; `refusals` ([{code, error, hint?}]); `name`, `mode`, `deadlineSeconds`; `disarmed` (safety nets that it
+    does without); `targets` (nodes that may be touched); `takers` (how many nodes each step is on at a time); `limits`
+    ({activeNodes, maxNodes, maxPercent, atOnce}); `steps` ([{name, scenario, faults, durationSeconds,
+    delayBeforeSeconds, continueOnFailure, runs}]), where `runs` are [{run, node, durationSeconds}], the node `*`
+    standing for whichever node asks first.
     """
     admitted = admission.admit(state, TASK, orchestration, now_ms)
     task = admitted.task
@@ -40,6 +41,7 @@ def preview(state: ClusterState, orchestration: ResolvedOrchestration, now_ms: i
         "name": orchestration.name,
         "mode": str(orchestration.mode),
         "deadlineSeconds": orchestration.deadline_seconds,
+        "disarmed": orchestration.disarmed,
         "targets": [] if task is None else list(task.targets),
         "takers": 0 if task is None else _width(task),
         "limits": {

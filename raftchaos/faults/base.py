@@ -45,6 +45,9 @@ class Host:
     """HOST:PORT of the Raft and the API address of every node as the state knows them now. A fault that would cut this
     peer off from one of them is refused unless the experiment disarms that net."""
     meter: Meter = field(default_factory=NullMeter)
+    inherited: list[int] = field(default_factory=list)
+    """File descriptors that a short-lived process of an injection inherits: while it lives, the undo journal's lock is
+    held, also when main was killed amid the injection, so that nothing is undone before it is done."""
 
 
 class Fault(Protocol):

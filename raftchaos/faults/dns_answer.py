@@ -55,12 +55,12 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
         return (target,)
 
     def undo_steps(self, key: str, target: str) -> list[Step]:
-        """The table goes first, then the resolver."""
+        """The table goes first, then the resolver; and the table again, if the resolver was just about to make it."""
         place = self._places[target]
         name = rules.table_name(self._owner, key, target)
         table = {"do": "network.table", "table": name, "inode": place.inode, "path": place.path}
         self._tables[key, target] = table
-        return [*super().undo_steps(key, target), table]
+        return [table, *super().undo_steps(key, target), table]
 
     async def inject(self, key: str, target: str, parameters: Mapping[str, Any], seed: int, lease_end: float) -> None:
         """Start the resolver, which turns the questions to itself once it listens."""
@@ -81,14 +81,19 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
         }
 
     async def recover(self, key: str, target: str) -> dict[str, int]:
-        """Turn the questions back, then end the resolver."""
+        """Turn the questions back, end the resolver, and see that it has not just turned them again."""
+        await self._delete_table(key, target)
+        effect = await super().recover(key, target)
+        await self._delete_table(key, target)
+        return effect
+
+    async def _delete_table(self, key: str, target: str) -> None:
         step = self._tables.get((key, target))
         if step is not None:
             try:
                 await blocking(undo.delete_table, step)
             except StepFailed as error:
                 raise RecoveryFailed(str(error)) from None
-        return await super().recover(key, target)
 
     async def renew(self, lease_end: float) -> None:
         """Resolvers first; the table of one that has died ends by itself."""

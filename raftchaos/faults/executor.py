@@ -75,6 +75,7 @@ class FaultExecutor:
         """The fault types that this machine cannot do, and why not."""
         self._faults = {name: fault for name, fault in every.items() if name not in self.unable}
         self._journal = UndoJournal(host.data_dir)
+        host.inherited[:] = [self._journal.lock_fd]
         self._left_behind = self.unfinished()
         self._gate = asyncio.Lock()
         self._uses: dict[str, tuple[Use, ...]] = {}

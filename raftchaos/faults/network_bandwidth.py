@@ -30,7 +30,7 @@ class NetworkBandwidth(QueueFault[NetworkBandwidthParameters]):
 
     def put(self, place: Place, interface: str, wanted: NetworkBandwidthParameters) -> None:
         """The limited class."""
-        queues.limit(place, interface, self._handle, _rate(wanted))
+        queues.limit(place, interface, self._handle, _rate(wanted), self._host.inherited)
 
 
 def _rate(wanted: NetworkBandwidthParameters) -> int:

@@ -25,7 +25,7 @@ class NetworkDelay(QueueFault[NetworkDelayParameters]):
 
     def put(self, place: Place, interface: str, wanted: NetworkDelayParameters) -> None:
         """The delayed classes."""
-        queues.delay(place, interface, self._handle, netem(wanted))
+        queues.delay(place, interface, self._handle, netem(wanted), self._host.inherited)
 
 
 def netem(wanted: NetworkDelayParameters) -> list[str]:

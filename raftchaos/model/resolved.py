@@ -175,6 +175,11 @@ class ResolvedOrchestration:
     description: str = ""
     on_no_targets: OnNoTargets = OnNoTargets.FAIL
 
+    @property
+    def disarmed(self) -> list[str]:
+        """The safety nets that it does without, sorted."""
+        return sorted({name for step in self.steps for name in step.disarm})
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return {

@@ -226,7 +226,7 @@ class TableFault(CatalogueFault[P], Generic[P]):
 
     async def _nft(self, place: Place, text: str) -> None:
         try:
-            await blocking(places.run, place, ["nft", "-f", "-"], text)
+            await blocking(places.run, place, ["nft", "-f", "-"], text, self._host.inherited)
         except PlaceGone as error:
             raise NotFound(str(error)) from None
         except CommandFailed as error:

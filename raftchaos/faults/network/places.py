@@ -85,13 +85,13 @@ def everywhere() -> list[Place]:
     return list(found.values())
 
 
-def run(place: Place, command: Sequence[str], text: str = "") -> str:
-    """Run a tool in a namespace, with `text` as its input; returns what it wrote.
+def run(place: Place, command: Sequence[str], text: str = "", fds: Sequence[int] = ()) -> str:
+    """Run a tool in a namespace, with `text` as its input; returns what it wrote. It inherits `fds`.
 
     Raises `PlaceGone` for a namespace that is not there any more, `CommandFailed` with what the tool said.
     """
     words = [tool(command[0]), *command[1:]]
-    return inside(place, lambda: _call(words, text))
+    return inside(place, lambda: _call(words, text, fds))
 
 
 def inside(place: Place, function: Callable[[], T]) -> T:
@@ -133,7 +133,7 @@ def tool(name: str) -> str:
     return found
 
 
-def _call(words: list[str], text: str) -> str:
+def _call(words: list[str], text: str, fds: Sequence[int]) -> str:
     try:
         done = subprocess.run(
             words,
@@ -142,6 +142,7 @@ def _call(words: list[str], text: str) -> str:
             text=True,
             timeout=TIMEOUT,
             check=False,
+            pass_fds=fds,
             env={**os.environ, "LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -14,14 +14,16 @@ Each of the two parts can come and go while the other stays. A root that the hos
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import re
+import socket
+import struct
 from collections.abc import Sequence
 from typing import Final
 
 from raftchaos.faults.network import places
-from raftchaos.faults.network.places import Place
+from raftchaos.faults.network.places import CommandFailed, Place
 
 LIMIT: Final = "limit"
 DELAY: Final = "delay"
@@ -31,14 +33,18 @@ BOTH: Final = "30"
 _LINK: Final = "1"
 _BORROWED: Final = "1000bps"
 """What a class below the link may send without asking the link: next to nothing, so that the link's rate holds."""
-_UNBOUND: Final = ("rate", "12500000000bps", "ceil", "12500000000bps", "burst", "10mb", "cburst", "10mb", "quantum", "65536")  # fmt: skip # noqa: E501
+_RATE: Final = "rate 12500000000bps"
+_UNBOUND: Final = "ceil 12500000000bps burst 10mb cburst 10mb quantum 65536"
+"""100 Gbit/s."""
 _QUEUE_SECONDS: Final = 0.2
 """How much the queue of a limited class holds, at its rate."""
 _QUEUE_PACKETS: Final = 10
 """And at least so many of the largest packets."""
 _BURST_SECONDS: Final = 0.004
 _DELAYED_PACKETS: Final = 100_000
-_CLASS: Final = re.compile(r"^class htb ([0-9a-f]+:)([0-9a-f]+) ", re.MULTILINE)
+_NOBODYS: Final = ("0:", "ffff:")
+"""Handles of what the kernel gives every interface, and of the place for what comes in."""
+_SIOCGIFMTU: Final = 0x8921
 
 
 class ForeignQueue(Exception):
@@ -57,81 +63,100 @@ def classes_of(handle: str, part: str) -> list[tuple[str, str]]:
     return [(handle + other, handle + BOTH), ("", handle + alone)]
 
 
-def check(place: Place, interface: str, handle: str) -> bool:
-    """Whether our discipline is on the interface. Raises `ForeignQueue`, `PlaceGone`, `CommandFailed`."""
+def check(place: Place, interface: str, handle: str) -> set[str] | None:
+    """Which of our classes are on the interface; None if our discipline is not. Raises `ForeignQueue`, `PlaceGone`,
+    `CommandFailed`."""
     ours = False
+    classes = set()
     for each in json.loads(places.run(place, ["tc", "-j", "qdisc", "show", "dev", interface])):
+        above = str(each.get("parent", ""))
         if each.get("root") and each["handle"] == handle:
             ours = True
-        elif each["handle"] not in ("0:", "ffff:") and not str(each.get("parent", "")).startswith(handle):
-            where = "root" if each.get("root") else f"parent {each.get('parent')}"
+        elif above.startswith(handle):
+            classes.add(above.removeprefix(handle))  # each has a queue of its own
+        elif each["handle"] not in _NOBODYS:
+            where = "root" if each.get("root") else f"parent {above}"
             raise ForeignQueue(f"{each['kind']} {each['handle']} {where}")
-    return ours
+    return classes if ours else None
 
 
-def limit(place: Place, interface: str, handle: str, bytes_per_second: int) -> None:
-    """Put the limit on. Raises what `check` raises."""
+def limit(place: Place, interface: str, handle: str, bytes_per_second: int, fds: Sequence[int] = ()) -> None:
+    """Put the limit on; the tool inherits `fds`. Raises what `check` raises."""
+    there = check(place, interface, handle)
     rate = f"{bytes_per_second}bps"
     burst = str(max(3_000, int(bytes_per_second * _BURST_SECONDS)))
-    link = ("rate", rate, "ceil", rate, "burst", burst, "cburst", burst, "quantum", "1514")
-    below = ("rate", _BORROWED, "ceil", rate, "cburst", burst, "quantum", "1514")
-    largest = int(json.loads(places.run(place, ["ip", "-j", "link", "show", "dev", interface]))[0]["mtu"])
+    largest = places.inside(place, lambda: _mtu(interface))
     waiting = max(int(bytes_per_second * _QUEUE_SECONDS), _QUEUE_PACKETS * largest)
-    _root(place, interface, handle)
-    _class(place, interface, handle, "", _LINK, link)
-    _class(place, interface, handle, _LINK, LIMITED, below)
-    _leaf(place, interface, handle, LIMITED, ("bfifo", "limit", str(waiting)))
+    link = f"rate {rate} ceil {rate} burst {burst} cburst {burst} quantum 1514"
+    below = f"rate {_BORROWED} ceil {rate} cburst {burst} quantum 1514"
+    _tc(
+        place,
+        *_root(interface, handle, there),
+        _class(interface, handle, "", _LINK, link),
+        _class(interface, handle, _LINK, LIMITED, below),
+        _leaf(interface, handle, LIMITED, f"bfifo limit {waiting}"),
+        fds=fds,
+    )
 
 
-def delay(place: Place, interface: str, handle: str, netem: Sequence[str]) -> None:
-    """Put the delay on: `netem` are its words. Raises what `check` raises."""
-    _root(place, interface, handle)
-    if _LINK not in _classes(place, interface, handle):
-        _class(place, interface, handle, "", _LINK, _UNBOUND)
-    below = ("rate", _BORROWED, *_UNBOUND[2:])
-    for above, name, words in (("", DELAYED, _UNBOUND), (_LINK, BOTH, below)):
-        _class(place, interface, handle, above, name, words)
-        _leaf(place, interface, handle, name, ("netem", *netem, "limit", str(_DELAYED_PACKETS)))
+def delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds: Sequence[int] = ()) -> None:
+    """Put the delay on: `netem` are its words, the tool inherits `fds`. Raises what `check` raises."""
+    there = check(place, interface, handle)
+    leaf = f"netem {' '.join(netem)} limit {_DELAYED_PACKETS}"
+    _tc(
+        place,
+        *_root(interface, handle, there),
+        *([] if LIMITED in (there or ()) else [_class(interface, handle, "", _LINK, f"{_RATE} {_UNBOUND}")]),
+        _class(interface, handle, "", DELAYED, f"{_RATE} {_UNBOUND}"),
+        _leaf(interface, handle, DELAYED, leaf),
+        _class(interface, handle, _LINK, BOTH, f"rate {_BORROWED} {_UNBOUND}"),
+        _leaf(interface, handle, BOTH, leaf),
+        fds=fds,
+    )
 
 
 def remove(place: Place, interface: str, handle: str, part: str) -> None:
     """Take one part away, and everything with the last one. Nothing happens where our discipline is not."""
     try:
-        if not check(place, interface, handle):
-            return
+        there = check(place, interface, handle)
     except ForeignQueue:
         return
-    there = _classes(place, interface, handle)
+    if there is None:
+        return
     if (DELAYED if part == LIMIT else LIMITED) not in there:
-        _tc(place, "qdisc", "del", "dev", interface, "root", "handle", handle)
+        _tc(place, f"qdisc del dev {interface} root handle {handle}")
     elif part == LIMIT and LIMITED in there:
-        _class(place, interface, handle, "", _LINK, _UNBOUND)
-        _tc(place, "class", "del", "dev", interface, "classid", handle + LIMITED)
+        _tc(place, _class(interface, handle, "", _LINK, f"{_RATE} {_UNBOUND}"), _gone(interface, handle, LIMITED))
     elif part == DELAY:
-        for name in (BOTH, DELAYED):
-            if name in there:
-                _tc(place, "class", "del", "dev", interface, "classid", handle + name)
+        _tc(place, *(_gone(interface, handle, name) for name in (BOTH, DELAYED) if name in there))
 
 
-def _root(place: Place, interface: str, handle: str) -> None:
-    if not check(place, interface, handle):
-        _tc(place, "qdisc", "add", "dev", interface, "root", "handle", handle, "htb", "default", "0")
+def _root(interface: str, handle: str, there: set[str] | None) -> list[str]:
+    return [f"qdisc add dev {interface} root handle {handle} htb default 0"] if there is None else []
 
 
-def _class(place: Place, interface: str, handle: str, above: str, name: str, words: Sequence[str]) -> None:
-    place_in = ("parent", handle + above, "classid", handle + name)
-    _tc(place, "class", "replace", "dev", interface, *place_in, "htb", *words)
+def _class(interface: str, handle: str, above: str, name: str, words: str) -> str:
+    return f"class replace dev {interface} parent {handle}{above} classid {handle}{name} htb {words}"
 
 
-def _leaf(place: Place, interface: str, handle: str, above: str, words: Sequence[str]) -> None:
-    _tc(place, "qdisc", "replace", "dev", interface, "parent", handle + above, *words)
+def _leaf(interface: str, handle: str, above: str, words: str) -> str:
+    return f"qdisc replace dev {interface} parent {handle}{above} {words}"
 
 
-def _classes(place: Place, interface: str, handle: str) -> set[str]:
-    """The names of our classes on the interface."""
-    listing = places.run(place, ["tc", "class", "show", "dev", interface])
-    return {name for owner, name in _CLASS.findall(listing) if owner == handle}
+def _gone(interface: str, handle: str, name: str) -> str:
+    return f"class del dev {interface} classid {handle}{name}"
 
 
-def _tc(place: Place, *words: str) -> None:
-    places.run(place, ["tc", *words])
+def _tc(place: Place, *lines: str, fds: Sequence[int] = ()) -> None:
+    """Commands of tc, in one go; those after one that fails are not done."""
+    places.run(place, ["tc", "-batch", "-"], "\n".join([*lines, ""]), fds)
+
+
+def _mtu(interface: str) -> int:
+    """The largest packet of an interface of this thread's namespace (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16si12x", interface.encode(), 0)
+        try:
+            return int(struct.unpack("16si12x", fcntl.ioctl(sock, _SIOCGIFMTU, request))[1])
+        except OSError as error:
+            raise CommandFailed(f"the interface {interface} tells no MTU: {error.strerror}") from None

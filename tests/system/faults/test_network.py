@@ -17,9 +17,10 @@ import pytest
 from raftchaos.errors import NotFound, Refused, UsageError
 from raftchaos.faults import needs
 from raftchaos.faults.base import NodeContext
+from raftchaos.faults.network import places
 from tests.system.faults.netem import Checks
 from tests.system.faults.networks import PORT, TwoHosts, lacking
-from tests.system.faults.one_fault import KEY, OneFault, boot
+from tests.system.faults.one_fault import OneFault, boot
 
 HOST_TABLE = """
 table inet of_the_host {
@@ -408,4 +409,12 @@ def test_the_own_cluster_is_not_cut_off(tmp_path: Path, require: Callable[[bool,
     with pytest.raises(Refused, match="loopback"):
         OneFault("packet_loss", {"hosts": "127.0.0.1"}, tmp_path, cluster=cluster).resolve()
     OneFault("partition", {"hosts": "192.0.2.0/24", "ports": 5432}, tmp_path, cluster=cluster).resolve()
-    assert KEY
+
+
+def test_a_tool_of_an_injection_holds_the_lock_of_its_main(hosts: TwoHosts, tmp_path: Path) -> None:
+    """Killed amid it, main leaves a reaper that waits for the end of what it has started."""
+    file = tmp_path / "lock"
+    with file.open("w") as held:
+        for place in (places.own(), places.named(hosts.here)):
+            said = places.run(place, ["readlink", f"/proc/self/fd/{held.fileno()}"], fds=[held.fileno()])
+            assert said.strip() == str(file)

@@ -347,8 +347,10 @@ async def test_a_unit_is_restarted(unit: str, tmp_path: Path) -> None:
     assert fault.fault.why_not() == ""
     assert fault.resolve() == (f"unit:{unit}",)
     await fault.inject()
+    while (await fault.effects())["restarted"] == 0:  # noqa: ASYNC110 - the timeout of the test bounds it
+        await asyncio.sleep(0.1)
     assert await fault.recover() == {"restarted": 1, "touched": 1}
-    await until(lambda: main_pid(unit) not in (before, "0"), "another process of the unit")
+    await until(lambda: main_pid(unit) not in (before, "0"), "another process of the unit", 60)
     with pytest.raises(NotFound, match="has no unit"):
         OneFault("process_restart", {"unit": "raftchaos-none.service"}, tmp_path).resolve()
     with pytest.raises(Refused, match="this peer itself runs in"):

@@ -92,10 +92,11 @@ def test_a_preview(capsys: pytest.CaptureFixture[str]) -> None:
         "accepted": False, "refusals": [{"code": "halted", "error": "the cluster is halted", "hint": "resume it"}],
         "name": "x", "mode": "peerToPeer", "deadlineSeconds": 3600.0, "targets": ["a", "b"], "takers": 1,
         "limits": {"activeNodes": 3, "maxNodes": None, "maxPercent": 50, "atOnce": 1}, "steps": [step],
+        "disarmed": ["selfHarm"],
     }  # fmt: skip
     render(*preview_parts(preview))
     shown = capsys.readouterr().out
-    for word in ("a, b", "1 of 3", "maxPercent 50", "latencyMs=100", "whichever asks first", "halted", "resume it"):
+    for word in ("a, b", "1 of 3", "maxPercent 50", "latencyMs=100", "whichever asks first", "halted", "selfHarm"):
         assert word in shown, word
 
 
