@@ -1,4 +1,7 @@
-"""The fault connection_limit: lets a proxy take only so many connections. Its parameters stand in `model.faults.connection_limit`."""
+"""The fault connection_limit: lets a proxy take only so many connections.
+
+Its parameters stand in `model.faults.connection_limit`.
+"""
 
 from __future__ import annotations
 

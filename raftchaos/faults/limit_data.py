@@ -1,4 +1,7 @@
-"""The fault limit_data: lets a proxy close connections after so many bytes. Its parameters stand in `model.faults.limit_data`."""
+"""The fault limit_data: lets a proxy close connections after so many bytes.
+
+Its parameters stand in `model.faults.limit_data`.
+"""
 
 from __future__ import annotations
 

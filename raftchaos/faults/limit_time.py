@@ -1,4 +1,7 @@
-"""The fault limit_time: lets a proxy close connections after a while. Its parameters stand in `model.faults.limit_time`."""
+"""The fault limit_time: lets a proxy close connections after a while.
+
+Its parameters stand in `model.faults.limit_time`.
+"""
 
 from __future__ import annotations
 

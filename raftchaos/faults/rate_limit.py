@@ -1,4 +1,7 @@
-"""The fault rate_limit: lets a proxy refuse requests that come too fast. Its parameters stand in `model.faults.rate_limit`."""
+"""The fault rate_limit: lets a proxy refuse requests that come too fast.
+
+Its parameters stand in `model.faults.rate_limit`.
+"""
 
 from __future__ import annotations
 
