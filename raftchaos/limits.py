@@ -149,6 +149,7 @@ PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one directi
 PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER
 PROXY_STALE_TIMERS: Final = 1_000  # cancelled wakes that may be kept until they are half of all
 LISTEN_RETRY: Final = 0.5  # between two tries to listen again where somebody else has taken the port
+EDITED_BODY: Final = 1024 * 1024  # bytes of a body that a fault wants whole; a longer one passes as it is
 PROXY_SHAPED: Final = 64 * 1024  # bytes a fault may hold that slows or stops a stream: the sender shall feel it
 PROXY_CLIENTS: Final = 10_000  # clients or routes of which a fault keeps a count; then the oldest is forgotten
 PROXY_PIPELINE: Final = 1_024  # requests of one connection without their answer before reading pauses

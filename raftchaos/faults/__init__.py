@@ -26,6 +26,7 @@ FAULT_MODULES: Final = {
     "dns_answer": "raftchaos.faults.dns_answer",
     "dns_failure": "raftchaos.faults.dns_failure",
     "file_descriptors": "raftchaos.faults.file_descriptors",
+    "graphql": "raftchaos.faults.graphql",
     "http_abort": "raftchaos.faults.http_abort",
     "http_corrupt": "raftchaos.faults.http_corrupt",
     "http_error": "raftchaos.faults.http_error",

@@ -278,6 +278,10 @@ class Conversation:
         """The service has ended the connection. True: answers of faults come first, and then it ends."""
         if not self.kind:
             self._release(DOWNSTREAM, now, out)
+            if self._exchanges and self._exchanges[0].edited is not None:
+                edited = self._exchanges[0].edited[DOWNSTREAM]
+                held = b"" if edited is None else edited.release()
+                self._pipes.emit(DOWNSTREAM, self._exchanges[0], held, now, out)
         if self._answering():
             self.service_over = ending
             return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raftchaos import limits
 from raftchaos.proxy.commands import Ending
 from raftchaos.proxy.http1 import Body, ChunkedBody
 
@@ -79,6 +80,8 @@ class Edit:
 
     reads_body = False
     """It has a `body`; else the body passes as it came, its framing too."""
+    wants_all = False
+    """It has a `rewrite`: the message is held until all of its body is there."""
 
     def __init__(self) -> None:
         self.ending: Ending | None = None
@@ -95,36 +98,44 @@ class Edit:
         """What becomes of data of the body."""
         return data
 
+    def rewrite(self, head: Head, body: bytes) -> bytes:
+        """Another body in place of this one; the head may be changed, too, and says the length afterwards by itself."""
+        return body
+
 
 class EditedMessage:
-    """One message on its way through the edits of several faults."""
+    """One message on its way through the edits of several faults. Those that want all of it come first."""
 
-    __slots__ = ("_chunks", "_edits", "_in", "_out_chunked", "_over", "ending")
+    __slots__ = ("_edits", "_head", "_held", "_in", "_over", "_rewriters", "_spans", "ending")
 
     def __init__(self, edits: Sequence[Edit], body: Body | None) -> None:
         """`body` is what finds the end of the body as it comes; None if there is none. It is used up here."""
-        self._edits = edits
-        self._in = body if any(edit.reads_body for edit in edits) else None
-        self._chunks: list[tuple[int, int]] = []
+        self._edits = [edit for edit in edits if not edit.wants_all]
+        self._rewriters = [edit for edit in edits if edit.wants_all and body is not None]
+        self._in = body if self._rewriters or any(edit.reads_body for edit in self._edits) else None
+        self._spans: list[tuple[int, int]] = []
         if isinstance(self._in, ChunkedBody):
-            self._in.spans = self._chunks
-        self._out_chunked = False
+            self._in.spans = self._spans
+        self._head = Head(b"\r\n\r\n")
+        self._held = bytearray()  # of the body, while it is not known whether all of it will come
         self._over = False
         self.ending: Ending | None = None
         """The connection ends so, after what has come out."""
 
     def start(self, raw: bytes) -> bytes:
         """The head as it goes on, and what of the body follows it at once."""
-        head = Head(raw)
+        self._head = Head(raw)
+        return b"" if self._rewriters else self._start()
+
+    def _start(self) -> bytes:
         for edit in self._edits:
-            edit.head(head)
+            edit.head(self._head)
         if self._in is None:
-            return head.encode()
-        self._out_chunked = head.chunked
+            return self._head.encode()
         data = b""
         for edit in self._edits:
             data = edit.begin() + (edit.body(data) if data else b"")
-        return head.encode() + self._framed(data)
+        return self._head.encode() + self._framed(data)
 
     def feed(self, data: bytes, end: bool) -> bytes:
         """More of the body as it came; what goes on. `end`: that was all."""
@@ -134,12 +145,35 @@ class EditedMessage:
             return b""
         self._in.take(data, 0)
         if isinstance(self._in, ChunkedBody):
-            data = b"".join(data[a:b] for a, b in self._chunks)
-            self._chunks.clear()
+            data = b"".join(data[a:b] for a, b in self._spans)
+            self._spans.clear()
+        if not self._rewriters:
+            return self._passed(data, end)
+        self._held += data
+        if len(self._held) > limits.EDITED_BODY:
+            return self.release(end=end)
+        return self._rewritten() if end else b""
+
+    def _rewritten(self) -> bytes:
+        body = bytes(self._held)
+        for edit in self._rewriters:
+            body = edit.rewrite(self._head, body)
+        self._head.set_length(len(body))
+        self._rewriters = []
+        return self._start() + self._passed(body, end=True)
+
+    def release(self, *, end: bool = False) -> bytes:
+        """What is held, as it came: there is too much of it, or no more of it will come."""
+        if not self._rewriters:
+            return b""
+        self._rewriters = []
+        return self._start() + self._passed(bytes(self._held), end)
+
+    def _passed(self, data: bytes, end: bool) -> bytes:
         for edit in self._edits:
             data = edit.body(data) if data else b""
         out = self._framed(data)
-        if end and self._out_chunked and self.ending is None:
+        if end and self._head.chunked and self.ending is None:
             out += _LAST_CHUNK
         return out
 
@@ -148,6 +182,6 @@ class EditedMessage:
             if edit.ending is not None:
                 self.ending = edit.ending
                 self._over = True
-        if self._out_chunked and data:
+        if self._head.chunked and data:
             return b"%x\r\n%s\r\n" % (len(data), data)
         return data

@@ -7,6 +7,7 @@ from typing import Final
 from raftchaos.proxy.faults.bandwidth import Bandwidth
 from raftchaos.proxy.faults.connection_limit import ConnectionLimit
 from raftchaos.proxy.faults.corrupt import Corrupt
+from raftchaos.proxy.faults.graphql import Graphql
 from raftchaos.proxy.faults.http_abort import HttpAbort
 from raftchaos.proxy.faults.http_corrupt import HttpCorrupt
 from raftchaos.proxy.faults.http_error import HttpError
@@ -31,6 +32,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {
         Bandwidth,
         ConnectionLimit,
         Corrupt,
+        Graphql,
         HttpAbort,
         HttpCorrupt,
         HttpError,

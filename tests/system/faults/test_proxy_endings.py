@@ -20,8 +20,8 @@ from tests.system.harness import Cluster, PeerProcess, free_port, orchestration,
 
 BOUND = limits.LEASE + limits.REVERT
 AT_ONCE = 1.2  # seconds, also on a busy machine
-BODY = b"x" * 300
-REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+BODY = b'{"data":{"a":"%s"}}' % (b"x" * 300)
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
 PARAMETERS: dict[str, dict[str, Any]] = {
     "latency": {"latencyMs": 1500.0},
     "bandwidth": {"kilobytesPerSecond": 0.4},
@@ -34,6 +34,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "corrupt": {"rate": 0.1},
     "refuse": {},
     "connection_limit": {"maxConnections": 0},
+    "graphql": {"nullField": "a"},
     "http_error": {},
     "http_timeout": {"holdMs": 1500.0},
     "http_abort": {"afterBytes": 5},
@@ -88,7 +89,7 @@ class Street:
         begin, got = time.monotonic(), b""
         try:
             with socket.create_connection(("127.0.0.1", port), 3.0) as sock:
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+                sock.sendall(b"GET /?query=%7Ba%7D HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
                 sock.shutdown(socket.SHUT_WR)
                 while data := sock.recv(65536):
                     got += data

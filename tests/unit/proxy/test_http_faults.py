@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -455,3 +456,64 @@ def test_every_request_gets_one_whole_response_whatever_is_done_to_it(kinds, mes
             rest = read(rest, method)[3]
     assert rest == b""
     assert driver.over is None
+
+
+# ---- GraphQL
+
+
+def ask(query: str, name: str | None = None, *, chunks: bool = False) -> bytes:
+    body = json.dumps({"query": query, **({"operationName": name} if name else {})}).encode()
+    return request("POST", "/graphql", body, chunked=chunks, Accept_Encoding="gzip")
+
+
+def data(value: object) -> bytes:
+    return response(json.dumps({"data": value}).encode(), "Content-Type: application/json; charset=utf-8")
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_graphql_operation_fails_by_its_name(chunks: bool) -> None:
+    broken = fault("graphql", operation=["Check*"], message="no", code="DOWN")
+    driver = Driver([broken])
+    for sent, hit in (
+        (ask("mutation Checkout { pay }", chunks=chunks), True),
+        (ask("query A { a } mutation Check { b }", "Check", chunks=chunks), True),
+        (ask("query Other { a }", chunks=chunks), False),
+        (ask("{ a }", chunks=chunks), False),
+        (request("POST", "/graphql", b"no json"), False),
+        (request("GET", "/graphql?query=query+Check+%7Ba%7D"), True),
+    ):
+        body = json.loads(read(exchange(driver, sent, data({"a": 1})))[2])
+        if hit:
+            assert body == {"data": None, "errors": [{"message": "no", "extensions": {"code": "DOWN"}}]}
+        else:
+            assert body == {"data": {"a": 1}}
+    assert b"Accept-Encoding" not in driver.sent[UPSTREAM].partition(b"no json")[0].rpartition(b"POST")[2]
+    assert broken.effect.report() == {"touched": 3, "responses": 3}
+
+
+def test_a_graphql_field_is_null() -> None:
+    null = fault("graphql", operation="Cart", nullField="cart.items.price", nameFault=True)
+    driver = Driver([null])
+    items = [{"price": 5, "n": 1}, {"price": None, "n": 2}, {"price": 7, "n": 3}]
+    reply = data({"cart": {"items": items, "total": 12}})
+    driver.client(ask("query Cart { cart { items { price n } total } }"))
+    for piece in cuts(reply, range(0, 400, 7)):
+        assert driver.sent[DOWNSTREAM] == b""
+        driver.service(piece)
+    _, headers, body, rest = read(driver.sent[DOWNSTREAM])
+    expected = [{"price": None, "n": n} for n in (1, 2, 3)]
+    assert json.loads(body) == {"data": {"cart": {"items": expected, "total": 12}}}
+    assert (headers["raftchaos-fault"], rest) == ("graphql", b"")
+    other = data({"cart": None})
+    assert exchange(driver, ask("query Cart { cart }"), other).endswith(other.partition(b"\r\n\r\n")[2])
+    assert null.effect.report() == {"touched": 1, "responses": 1, "passed": 1}
+
+
+def test_a_response_that_is_too_large_to_be_changed_passes() -> None:
+    driver = Driver([fault("graphql", operation="Cart", nullField="a")])
+    reply = data({"a": "x" * 2_000_000})
+    assert exchange(driver, ask("query Cart { a }"), reply) == reply
+    driver.client(ask("query Cart { a }"))
+    driver.service(reply[:1000])
+    driver.eof(DOWNSTREAM)
+    assert driver.sent[DOWNSTREAM] == reply + reply[:1000]
