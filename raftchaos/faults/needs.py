@@ -88,8 +88,8 @@ def _nftables() -> str:
 
 
 def _in_own_network(*command: str) -> str:
-    """Try a command in a network namespace of its own, so that nothing of the host's is touched. Without the permissions
-    for that nobody knows, and the injection will tell."""
+    """Try a command in a network namespace of its own, so that nothing of the host's is touched. Without the
+    permissions for that nobody knows, and the injection will tell."""
     if not (has_capability("CAP_SYS_ADMIN") and has_capability("CAP_NET_ADMIN")):
         return _program(command[0])()
     return tried("unshare", "--net", *command)

@@ -129,7 +129,8 @@ def remove(place: Place, interface: str, handle: str, part: str) -> None:
     if (DELAYED if part == LIMIT else LIMITED) not in there:
         _tc(place, f"qdisc del dev {interface} root handle {handle}")
     elif part == LIMIT and LIMITED in there:
-        _tc(place, _class(interface, handle, "", _LINK, f"{_RATE} burst 10mb {_UNBOUND}"), _gone(interface, handle, LIMITED))
+        link = _class(interface, handle, "", _LINK, f"{_RATE} burst 10mb {_UNBOUND}")
+        _tc(place, link, _gone(interface, handle, LIMITED))
     elif part == DELAY:
         _tc(place, *(_gone(interface, handle, name) for name in (BOTH, DELAYED) if name in there))
 
