@@ -52,6 +52,7 @@ FAULT_MODULES: Final = {
     "slicer": "raftchaos.faults.slicer",
     "slow_close": "raftchaos.faults.slow_close",
     "timeout": "raftchaos.faults.timeout",
+    "websocket": "raftchaos.faults.websocket",
 }
 """Where each fault type of this release is done. Each module has `make(host: Host) -> Fault`."""
 

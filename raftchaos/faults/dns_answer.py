@@ -57,7 +57,7 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
     def undo_steps(self, key: str, target: str) -> list[Step]:
         """The table goes first, then the resolver; and the table again, if the resolver was just about to make it."""
         place = self._places[target]
-        name = rules.table_name(self._owner, key, target)
+        name = rules.table_name(self._owner, f"{self.type} {key}", target)
         table = {"do": "network.table", "table": name, "inode": place.inode, "path": place.path}
         self._tables[key, target] = table
         return [table, *super().undo_steps(key, target), table]

@@ -82,11 +82,16 @@ def _program(*names: str) -> Callable[[], str]:
 
 
 def _nftables() -> str:
-    return _in_own_network("nft", "list", "tables") or tried("nft", "--check", "add", "table", "inet", "raftchaos")
+    if not has_capability("CAP_NET_ADMIN"):  # said by another need: here it would only say the same again
+        return _program("nft")()
+    return tried("nft", "--check", "add", "table", "inet", "raftchaos")
 
 
 def _in_own_network(*command: str) -> str:
-    """Try a command in a network namespace of its own, so that nothing of the host's is touched."""
+    """Try a command in a network namespace of its own, so that nothing of the host's is touched. Without the
+    permissions for that nobody knows, and the injection will tell."""
+    if not (has_capability("CAP_SYS_ADMIN") and has_capability("CAP_NET_ADMIN")):
+        return _program(command[0])()
     return tried("unshare", "--net", *command)
 
 

@@ -1,132 +1,43 @@
-"""The HTTP/1.1 messages of one connection: followed, answered in place of the service, changed on their way.
+"""The HTTP/1.1 messages of one connection under faults: answered in place of the service, changed on their way.
 
-What is not HTTP (any more) passes as bytes. Heads that are incomplete are held only while a toxic wants to see them.
+Heads that are incomplete are held only while a toxic wants to see them.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
-from raftchaos import limits
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Command, Ending
 from raftchaos.proxy.delayline import NEVER
 from raftchaos.proxy.editing import EditedMessage
 from raftchaos.proxy.http1 import request_body, response_body
-from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece, RequestReader, ResponseReader
+from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece
 from raftchaos.proxy.pipes import Pipes
 from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.toxic import Toxic
+from raftchaos.proxy.tracking import Tracker
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TLS = b"\x16\x03"  # a handshake record of any version
-_HTTP2 = b"PRI * HTTP/2"
 
 
-class Conversation:
-    """Requests and responses of one connection, paired."""
+class Conversation(Tracker):
+    """Requests and responses of one connection under faults."""
 
-    __slots__ = (
-        "_changed",
-        "_client_over",
-        "_exchanges",
-        "_pipes",
-        "_released",
-        "_requests",
-        "_responders",
-        "_responses",
-        "_stats",
-        "closing",
-        "ending",
-        "kind",
-        "owed",
-        "service_over",
-        "toxics",
-    )
+    __slots__ = ("_client_over", "_responders", "_watching", "closing", "ending", "service_over", "toxics")
 
     def __init__(self, stats: Stats, pipes: Pipes, changed: Callable[[], None]) -> None:
-        """`changed` is called when following has come to something that needs more care."""
-        self._stats = stats
-        self._pipes = pipes
-        self._changed = changed
-        self._exchanges: deque[Exchange] = deque()  # requests whose response has not ended, oldest first
-        self._requests = RequestReader()
-        self._responses = ResponseReader(self._exchanges)
-        self._released = [0, 0]  # by direction: how much of the reader's part has been relayed already
+        super().__init__(stats, pipes, changed)
         self._responders: list[Toxic] = []
+        self._watching: Sequence[Toxic] = ()  # all of this connection
         self._client_over = False  # the client has ended its direction while requests of it still wait
         self.toxics: list[Toxic] = []
         """Those that act on requests."""
-        self.kind = ""
-        """Empty while this is HTTP; then the name of the count that says what it is."""
         self.closing = False
         """The last answer was given; what the client sends now goes nowhere."""
-        self.owed = 0
-        """How many answers of faults are still to be given."""
         self.service_over: Ending | None = None
         """The service has ended the connection while answers of faults are still to come; then it ends so."""
         self.ending: Ending | None = None
         """A message, or what is no message, ends the connection so."""
-
-    # ---- without faults
-
-    def track(self, direction: int, data: bytes) -> bool:
-        """Follow data that is relayed as it is; always True."""
-        if self.kind:
-            return True
-        if direction == UPSTREAM:
-            exchange = self._requests.single(data)
-            if exchange is not None:
-                self._begin(exchange)
-            else:
-                self._track_requests(data)
-        elif self._responses.single(data):
-            if self._responses.body is None:
-                self._exchanges.popleft()
-        else:
-            self._track_responses(data)
-        return True
-
-    def _begin(self, exchange: Exchange) -> None:
-        self._stats.requests += 1
-        self._exchanges.append(exchange)
-        if len(self._exchanges) >= limits.PROXY_PIPELINE:
-            self._changed()  # so that the next event pauses the client
-
-    def _track_requests(self, data: bytes) -> None:
-        for piece in self._requests.feed(data):
-            if piece.kind == HEAD and piece.exchange is not None:
-                self._begin(piece.exchange)
-            elif piece.kind == RAW:
-                self._go_raw(piece.data)
-        self._released[UPSTREAM] = len(self._requests.part)
-        self._changed()
-
-    def _track_responses(self, data: bytes) -> None:
-        for piece in self._responses.feed(data):
-            if piece.end:
-                self._exchanges.popleft()
-            if self._responses.broken or self._responses.switched:
-                self._go_raw(b"")
-        self._released[DOWNSTREAM] = len(self._responses.part)
-        self._changed()
-
-    def quiet(self) -> bool:
-        """Whether nothing is held and nothing is to be answered, so that following will do."""
-        exchanges = self._exchanges
-        return not self._requests.waiting and (
-            not exchanges
-            or (
-                len(exchanges) < limits.PROXY_PIPELINE
-                and not self.owed
-                and not any(exchange.edited for exchange in exchanges)
-            )
-        )
-
-    @property
-    def crowded(self) -> bool:
-        """Whether nothing more should be read from the client."""
-        return self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE
 
     # ---- toxics
 
@@ -134,6 +45,10 @@ class Conversation:
         """These act on messages from now on. What is held for one that is gone goes on; its answers are given."""
         self.toxics = [toxic for toxic in toxics if toxic.http]
         self._responders = [toxic for toxic in toxics if toxic.responds]
+        self._watching = toxics
+        if self._framed is not None:
+            self._framed.set_toxics(toxics, now, out)
+            return
         for exchange in self._exchanges:
             if isinstance(exchange.answered_by, Toxic) and exchange.answered_by.gone:
                 exchange.answer_at = 0.0
@@ -148,6 +63,9 @@ class Conversation:
 
     def _release(self, direction: int, now: float, out: list[Command]) -> None:
         """Relay what is held of an incomplete head."""
+        if self._framed is not None:
+            self._framed.release(direction, now, out)
+            return
         part, exchange = self._requests.part, None
         if direction == DOWNSTREAM:
             part, exchange = self._responses.part, self._exchanges[0] if self._exchanges else None
@@ -161,7 +79,7 @@ class Conversation:
         if self.closing:
             return
         if self.kind:
-            self._pipes.emit(UPSTREAM, None, data, now, out)
+            self._raw(UPSTREAM, data, now, out)
             return
         single = self._requests.single(data)
         if single is not None:
@@ -180,8 +98,7 @@ class Conversation:
         if self.owed and self._requests.waiting:
             self._client_over = True
             return False
-        if not self.kind:
-            self._release(UPSTREAM, now, out)
+        self._release(UPSTREAM, now, out)
         return True
 
     def _request_piece(self, piece: Piece, now: float, out: list[Command]) -> None:
@@ -276,12 +193,11 @@ class Conversation:
 
     def service_ended(self, ending: Ending, now: float, out: list[Command]) -> bool:
         """The service has ended the connection. True: answers of faults come first, and then it ends."""
-        if not self.kind:
-            self._release(DOWNSTREAM, now, out)
-            if self._exchanges and self._exchanges[0].edited is not None:
-                edited = self._exchanges[0].edited[DOWNSTREAM]
-                held = b"" if edited is None else edited.release()
-                self._pipes.emit(DOWNSTREAM, self._exchanges[0], held, now, out)
+        self._release(DOWNSTREAM, now, out)
+        if self._exchanges and self._exchanges[0].edited is not None:
+            edited = self._exchanges[0].edited[DOWNSTREAM]
+            held = b"" if edited is None else edited.release()
+            self._pipes.emit(DOWNSTREAM, self._exchanges[0], held, now, out)
         if self._answering():
             self.service_over = ending
             return True
@@ -292,7 +208,7 @@ class Conversation:
     def from_service(self, data: bytes, now: float, out: list[Command]) -> None:
         """Data from the service."""
         if self.kind:
-            self._pipes.emit(DOWNSTREAM, None, data, now, out)
+            self._raw(DOWNSTREAM, data, now, out)
             return
         exchanges = self._exchanges
         if exchanges and not self._responders and exchanges[0].answer is None and exchanges[0].edited is None:
@@ -310,6 +226,9 @@ class Conversation:
 
     def _response_piece(self, piece: Piece, now: float, out: list[Command]) -> None:
         exchange, data = piece.exchange, piece.data
+        if self._framed is not None:
+            self._framed.data(DOWNSTREAM, data, now, out)
+            return
         known = min(self._released[DOWNSTREAM], len(data))
         self._released[DOWNSTREAM] -= known
         if exchange is not None:
@@ -325,8 +244,8 @@ class Conversation:
         if piece.end:
             self._exchanges.popleft()
         if self._responses.switched:
-            self._release(UPSTREAM, now, out)
-            self._go_raw(b"")
+            if not self.kind:
+                self._upgrade(piece, now, out)
         elif self._responses.broken:
             self._leave_http(b"", now, out)
         elif piece.end:
@@ -352,6 +271,23 @@ class Conversation:
 
     # ---- not HTTP
 
+    def _raw(self, direction: int, data: bytes, now: float, out: list[Command]) -> None:
+        if self._framed is not None:
+            self._framed.data(direction, data, now, out)
+        else:
+            self._pipes.emit(direction, None, data, now, out)
+
+    def _upgrade(self, piece: Piece, now: float, out: list[Command]) -> None:
+        """The response has switched to another protocol: what the client has sent of it goes on."""
+        known = self._released[UPSTREAM]
+        part = self._switch(piece)
+        if self._framed is not None:
+            self._framed.set_toxics(self._watching, now, out)
+            self._framed.follow(UPSTREAM, part[:known])
+            self._framed.data(UPSTREAM, part[known:], now, out)
+        else:
+            self._pipes.emit(UPSTREAM, None, part[known:], now, out)
+
     def _leave_http(self, data: bytes, now: float, out: list[Command]) -> None:
         """The stream turned out not to be HTTP while a fault looked at it."""
         if self.kind:
@@ -365,22 +301,6 @@ class Conversation:
         for toxic in {*self.toxics, *self._responders}:
             toxic.not_http(self.kind)
 
-    def _go_raw(self, data: bytes) -> None:
-        """From here on nothing is known of messages; bytes are relayed. `data`: what the client sent first of them."""
-        first = self._requests.count == 0
-        if first and data.startswith(_TLS):
-            self.kind = "skipped_tls"
-        elif first and data.startswith(_HTTP2):
-            self.kind = "skipped_http2"
-        else:
-            self.kind = "skipped_not_http"
-        self._requests.broken = self._responses.broken = True
-        self._requests.waiting = False
-        self._requests.part = self._responses.part = b""
-        self._released = [0, 0]
-        self._exchanges.clear()
-        self.owed = 0
-
     def drop(self) -> None:
         """The connection is over."""
         self._changed = _nothing
@@ -388,6 +308,7 @@ class Conversation:
         self.owed = 0
         self.toxics = []
         self._responders = []
+        self._watching = ()
 
 
 def _nothing() -> None:

@@ -61,16 +61,19 @@ class Pipes:
         return False
 
     def set_toxics(self, toxics: Sequence[Toxic], now: float, out: list[Command]) -> None:
-        """The toxics of this connection are these from now on, in this order. What one that is gone held goes on."""
+        """The toxics of this connection are these from now on. What one that is gone held goes on; new ones come last,
+        whatever their place among these, or what the others hold would be overtaken.
+        """
         self._toxics = toxics
         for direction in DIRECTIONS:
-            shapers = [toxic for toxic in toxics if toxic.shapes(direction)]
             before = self._stages[direction]
-            known = {stage.toxic: stage for stage in before}
-            self._stages[direction] = [known.get(toxic) or Stage(toxic, self._budget) for toxic in shapers]
-            index = sum(stage.toxic in shapers for stage in before)  # new ones come last
+            kept = [stage for stage in before if stage.toxic in toxics]
+            known = [stage.toxic for stage in kept]
+            new = [toxic for toxic in toxics if toxic.shapes(direction) and toxic not in known]
+            self._stages[direction] = kept + [Stage(toxic, self._budget) for toxic in new]
+            index = len(kept)
             for stage in reversed(before):
-                if stage.toxic in shapers:
+                if stage in kept:
                     index -= 1
                     continue
                 for _, data, exchange in stage.line.flush():

@@ -15,8 +15,12 @@ from raftchaos.proxy.chance import draw, number, word
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Ending
 from raftchaos.proxy.delayline import NEVER
 from raftchaos.proxy.editing import Edit
+from raftchaos.proxy.frames import FramePiece
 from raftchaos.proxy.matching import Match, Sample
 from raftchaos.proxy.messages import Answered, Exchange
+
+Directed = list[tuple[int, bytes]]
+"""Bytes with the direction in which they go on."""
 
 Chunks = list[tuple[float, bytes]]
 """Bytes with the instants at which they may go on."""
@@ -66,6 +70,8 @@ class Toxic(Answered):
 
     __slots__ = ("ending", "gone", "wake_at")
 
+    frames: ClassVar[bool] = False
+    """It has a `frame`: it acts on WebSocket messages."""
     ends: ClassVar[bool] = False
     """It may set `wake_at` or `ending`."""
     http: ClassVar[bool] = False
@@ -90,6 +96,20 @@ class Toxic(Answered):
         (`exchange.response`).
         """
         return None
+
+    def upgraded(self, exchange: Exchange) -> None:
+        """The connection is a WebSocket since this request; told to a `frames` toxic once."""
+
+    def frame(self, direction: int, piece: FramePiece, between: tuple[bool, bool]) -> Directed:
+        """What goes on, and where, in place of a piece of a WebSocket frame. `between`: by direction, whether another
+        frame may be put in here.
+        """
+        return [(direction, piece.data)]
+
+    @property
+    def amid(self) -> bool:
+        """It has begun to drop a message that goes on: a `frames` toxic is asked until the end, though it is gone."""
+        return False
 
     def not_http(self, kind: str) -> None:
         """The connection carries no HTTP/1.1 (any more), so that an `http` toxic cannot touch it; `kind` is the name of

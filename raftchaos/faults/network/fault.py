@@ -115,7 +115,7 @@ class TableFault(CatalogueFault[P], Generic[P]):
         spot = self._resolved.get(target)
         if spot is None:
             raise NotFound(f"the target {target} was not resolved before")
-        table = rules.table_name(self._owner, key, target)
+        table = rules.table_name(self._owner, f"{self.type} {key}", target)
         use = self._uses[key, target] = Use(spot, table, [])
         use.steps = self.steps_of(use)
         return list(use.steps)

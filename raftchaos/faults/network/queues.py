@@ -34,7 +34,7 @@ _LINK: Final = "1"
 _BORROWED: Final = "1000bps"
 """What a class below the link may send without asking the link: next to nothing, so that the link's rate holds."""
 _RATE: Final = "rate 12500000000bps"
-_UNBOUND: Final = "ceil 12500000000bps burst 10mb cburst 10mb quantum 65536"
+_UNBOUND: Final = "ceil 12500000000bps cburst 10mb quantum 65536"
 """100 Gbit/s."""
 _QUEUE_SECONDS: Final = 0.2
 """How much the queue of a limited class holds, at its rate."""
@@ -42,6 +42,7 @@ _QUEUE_PACKETS: Final = 10
 """And at least so many of the largest packets."""
 _BURST_SECONDS: Final = 0.004
 _DELAYED_PACKETS: Final = 100_000
+_WAITING_PACKETS: Final = 100
 _NOBODYS: Final = ("0:", "ffff:")
 """Handles of what the kernel gives every interface, and of the place for what comes in."""
 _SIOCGIFMTU: Final = 0x8921
@@ -103,14 +104,16 @@ def delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds: 
     """Put the delay on: `netem` are its words, the tool inherits `fds`. Raises what `check` raises."""
     there = check(place, interface, handle)
     leaf = f"netem {' '.join(netem)} limit {_DELAYED_PACKETS}"
+    # The kernel takes no second netem beside one that duplicates.
+    both = f"pfifo limit {_WAITING_PACKETS}" if "duplicate" in netem else leaf
     _tc(
         place,
         *_root(interface, handle, there),
-        *([] if LIMITED in (there or ()) else [_class(interface, handle, "", _LINK, f"{_RATE} {_UNBOUND}")]),
-        _class(interface, handle, "", DELAYED, f"{_RATE} {_UNBOUND}"),
+        *([] if LIMITED in (there or ()) else [_class(interface, handle, "", _LINK, f"{_RATE} burst 10mb {_UNBOUND}")]),
+        _class(interface, handle, "", DELAYED, f"{_RATE} burst 10mb {_UNBOUND}"),
         _leaf(interface, handle, DELAYED, leaf),
-        _class(interface, handle, _LINK, BOTH, f"rate {_BORROWED} {_UNBOUND}"),
-        _leaf(interface, handle, BOTH, leaf),
+        _class(interface, handle, _LINK, BOTH, f"rate {_BORROWED} burst 1600 {_UNBOUND}"),
+        _leaf(interface, handle, BOTH, both),
         fds=fds,
     )
 
@@ -126,7 +129,8 @@ def remove(place: Place, interface: str, handle: str, part: str) -> None:
     if (DELAYED if part == LIMIT else LIMITED) not in there:
         _tc(place, f"qdisc del dev {interface} root handle {handle}")
     elif part == LIMIT and LIMITED in there:
-        _tc(place, _class(interface, handle, "", _LINK, f"{_RATE} {_UNBOUND}"), _gone(interface, handle, LIMITED))
+        link = _class(interface, handle, "", _LINK, f"{_RATE} burst 10mb {_UNBOUND}")
+        _tc(place, link, _gone(interface, handle, LIMITED))
     elif part == DELAY:
         _tc(place, *(_gone(interface, handle, name) for name in (BOTH, DELAYED) if name in there))
 

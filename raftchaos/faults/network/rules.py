@@ -91,9 +91,9 @@ def owner_prefix(owner: str) -> str:
     return f"{PREFIX}{hashlib.sha256(owner.encode()).hexdigest()[:8]}_"
 
 
-def table_name(owner: str, key: str, target: str) -> str:
-    """The name of the table of one use."""
-    return owner_prefix(owner) + hashlib.sha256(f"{key}\n{target}".encode()).hexdigest()[:16]
+def table_name(owner: str, use: str, target: str) -> str:
+    """The name of the table of one use of a fault."""
+    return owner_prefix(owner) + hashlib.sha256(f"{use}\n{target}".encode()).hexdigest()[:16]
 
 
 def comment_of(key: str, fault: str) -> str:

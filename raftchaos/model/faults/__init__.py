@@ -46,6 +46,7 @@ from raftchaos.model.faults import (
     slicer,
     slow_close,
     timeout,
+    websocket,
 )
 from raftchaos.model.faults.base import FaultParameters, FaultType, OneShotParameters, Parameters
 from raftchaos.model.faults.proxied import ProxyFaultParameters
@@ -89,6 +90,7 @@ _MODULES: Final = (
     slicer,
     slow_close,
     timeout,
+    websocket,
 )
 
 FAULTS: Final[dict[str, FaultType]] = {

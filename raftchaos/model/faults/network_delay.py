@@ -24,7 +24,11 @@ class NetworkDelayParameters(NetworkParameters):
         description="Each delay is drawn evenly from delayMs - jitterMs to delayMs + jitterMs, so that packets may "
         "overtake each other; in milliseconds, 0 to 600000; default 0.",
     )
-    duplicate_percent: Percent = Field(default=0.0, description="Part of the packets that leave twice; default 0.")
+    duplicate_percent: Percent = Field(
+        default=0.0,
+        description="Part of the packets that leave twice; default 0. Beside a network_bandwidth on the same "
+        "interface packets of both are then only slowed.",
+    )
     reorder_percent: Percent = Field(
         default=0.0, description="Part of the packets that leave without the delay, before earlier ones; default 0."
     )

@@ -203,8 +203,8 @@ class ConnectionFaultParameters(ProxyFaultParameters):
     )
 
 
-class RequestFaultParameters(ProxyFaultParameters):
-    """Parameters of a fault that touches HTTP requests, without asking the service."""
+class PickedRequestParameters(ProxyFaultParameters):
+    """Parameters of a fault that HTTP requests are picked for."""
 
     probability: Probability = Field(
         default=1.0, description="Part of the requests that are touched, 0 to 1; default 1; 0 touches nothing."
@@ -219,6 +219,11 @@ class RequestFaultParameters(ProxyFaultParameters):
         description="Only a part of the users, the same on every node: {percent, by}; the others are counted as the "
         "control group.",
     )
+
+
+class RequestFaultParameters(PickedRequestParameters):
+    """Parameters of a fault that touches HTTP requests, without asking the service."""
+
     name_fault: bool = Field(
         default=False, description="Whether responses say in the header Raftchaos-Fault what was done; default false."
     )

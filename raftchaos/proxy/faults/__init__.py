@@ -24,6 +24,7 @@ from raftchaos.proxy.faults.reset_peer import ResetPeer
 from raftchaos.proxy.faults.slicer import Slicer
 from raftchaos.proxy.faults.slow_close import SlowClose
 from raftchaos.proxy.faults.timeout import Timeout
+from raftchaos.proxy.faults.websocket import Websocket
 from raftchaos.proxy.toxic import Fault
 
 FAULTS: Final[dict[str, type[Fault]]] = {
@@ -49,6 +50,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {
         Slicer,
         SlowClose,
         Timeout,
+        Websocket,
     )
 }
 """Every fault of the data plane by its type."""

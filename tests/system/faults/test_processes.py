@@ -326,7 +326,7 @@ def unit(require: Callable[[bool, str], None]) -> Iterator[str]:
     require(Path("/run/systemd/system").is_dir(), "systemd as the first process")
     name = f"raftchaos-test-{os.getpid()}.service"
     file = Path("/run/systemd/system") / name
-    file.write_text("[Service]\nExecStart=/bin/sleep 600\n")
+    file.write_text("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep 600\n")
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     subprocess.run(["systemctl", "start", name], check=True)
     yield name

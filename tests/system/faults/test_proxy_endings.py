@@ -43,7 +43,11 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "http_headers": {"set": {"X-New": "1"}},
     "http_replace": {"body": "{}"},
     "rate_limit": {"requestsPerSecond": 0.001, "burst": 1},
+    "websocket": {"action": "drop"},
 }
+ASKED = b"GET /?query=%7Ba%7D HTTP/1.1\r\nHost: a\r\n\r\n"
+UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x02hi"
 
 
 class Service(socketserver.BaseRequestHandler):
@@ -53,7 +57,7 @@ class Service(socketserver.BaseRequestHandler):
         with contextlib.suppress(ConnectionError):
             while data := self.request.recv(65536):
                 for _ in range(data.count(b"\r\n\r\n")):
-                    self.request.sendall(REPLY)
+                    self.request.sendall(SWITCHED if b"Upgrade" in data else REPLY)
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -80,22 +84,22 @@ class Street:
 
     def touched(self) -> set[str]:
         """The proxies through which a client does not get exactly what the service sent, at once."""
-        whole = self.pool.map(self._as_it_should_be, self.ports.values())
+        whole = self.pool.map(self._as_it_should_be, self.ports)
         return {name for name, well in zip(self.ports, whole, strict=True) if not well}
 
-    @staticmethod
-    def _as_it_should_be(port: int) -> bool:
-        """Two requests on one connection, and its end."""
+    def _as_it_should_be(self, name: str) -> bool:
+        """Two requests on one connection, or a WebSocket and its first message; and its end."""
         begin, got = time.monotonic(), b""
+        asked, expected = (UPGRADE, SWITCHED) if name == "websocket" else (ASKED * 2, REPLY * 2)
         try:
-            with socket.create_connection(("127.0.0.1", port), 3.0) as sock:
-                sock.sendall(b"GET /?query=%7Ba%7D HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+            with socket.create_connection(("127.0.0.1", self.ports[name]), 3.0) as sock:
+                sock.sendall(asked)
                 sock.shutdown(socket.SHUT_WR)
                 while data := sock.recv(65536):
                     got += data
         except OSError:
             return False
-        return got == REPLY * 2 and time.monotonic() - begin < AT_ONCE
+        return got == expected and time.monotonic() - begin < AT_ONCE
 
     def close(self) -> None:
         self.pool.shutdown()

@@ -17,9 +17,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession, WSMsgType, web
+from aiohttp.test_utils import TestServer
 
 from raftchaos.clock import SystemClock
 from raftchaos.proxy.faults import FAULTS
+from raftchaos.proxy.listeners import listen_address, open_listener
 from raftchaos.proxy.process import ProxyProcess
 from tests.unit.proxy.engine_driver import complete
 from tests.unit.proxy.proxy_world import World, read_response, request
@@ -353,6 +356,108 @@ async def test_the_same_users_are_in_the_sample_at_every_proxy(world: World) -> 
         assert (effect["touched"], effect["control"]) == (sum(found[-1]), 100 - sum(found[-1]))
     assert found[0] == found[1]
     assert 8 < sum(found[0]) < 35
+
+
+# ---- WebSocket and GraphQL, with a server and a client of others
+
+
+async def chat(asked: web.Request) -> web.StreamResponse:
+    """Echoes messages; remembers the close code."""
+    socket = web.WebSocketResponse(timeout=2.0)
+    await socket.prepare(asked)
+    async for message in socket:
+        await socket.send_str(message.data)
+    asked.app[CODES].append(socket.close_code)
+    return socket
+
+
+async def cart(asked: web.Request) -> web.StreamResponse:
+    """Answers a GraphQL operation, compressed if the client takes that."""
+    name = (await asked.json())["operationName"]
+    answer = web.json_response({"data": {"cart": {"total": 12, "of": name}}})
+    answer.enable_compression()
+    return answer
+
+
+CODES = web.AppKey("codes", list[int | None])
+
+
+@pytest.fixture
+async def app(world: World) -> AsyncIterator[tuple[web.Application, str]]:
+    """An application of aiohttp, and HOST:PORT of the proxy `app` in front of it."""
+    made = web.Application()
+    made[CODES] = []
+    made.router.add_get("/chat", chat)
+    made.router.add_post("/graphql", cart)
+    async with TestServer(made) as server:
+        with open_listener("127.0.0.1:0") as sock:
+            address = listen_address(sock)
+            await world.process.add_proxy("app", address, f"127.0.0.1:{server.port}", sock)
+            yield made, address
+            await world.process.remove_proxy("app")
+
+
+async def test_websocket_messages_are_dropped_delayed_and_damaged(
+    world: World, app: tuple[web.Application, str]
+) -> None:
+    async with ClientSession() as session, session.ws_connect(f"http://{app[1]}/chat", compress=15) as chatting:
+        run = await inject(world, "websocket", "app", action="drop", probability=0.0)
+        await chatting.send_str("compressed")
+        assert await chatting.receive_str(timeout=5) == "compressed"
+        await world.process.recover(run)
+    drop = await inject(world, "websocket", "app", action="drop", probability=0.4)
+    async with ClientSession() as session, session.ws_connect(f"http://{app[1]}/chat", compress=15) as chatting:
+        for number in range(50):
+            await chatting.send_str(str(number))
+        got = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                got.append(int(await chatting.receive_str(timeout=0.5)))
+        effect = await world.process.recover(drop)
+        assert got == sorted(set(got))
+        assert 50 - len(got) == effect["touched"] > 5
+        slow = await inject(world, "websocket", "app", action="delay", delayMs=400)
+        begin = time.monotonic()
+        await chatting.send_str("late")
+        assert await chatting.receive_str(timeout=5) == "late"
+        assert 0.4 <= time.monotonic() - begin < 0.4 + SLACK
+        assert (await world.process.recover(slow))["touched"] == 1
+        await inject(world, "websocket", "app", action="corrupt", direction="upstream")
+        await chatting.send_str("hello")
+        assert (await chatting.receive(timeout=5)).data != "hello"
+
+
+async def test_both_ends_of_a_websocket_get_the_close_code(world: World, app: tuple[web.Application, str]) -> None:
+    run = await inject(world, "websocket", "app", action="close", closeCode=1012)
+    async with ClientSession() as session, session.ws_connect(f"http://{app[1]}/chat") as chatting:
+        await chatting.send_str("anybody?")
+        assert (await chatting.receive(timeout=5)).type in (WSMsgType.CLOSE, WSMsgType.CLOSING)
+        assert chatting.close_code == 1012
+    end = time.monotonic() + 5
+    while not app[0][CODES]:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+    assert app[0][CODES] == [1012]
+    assert (await world.process.recover(run))["touched"] == 1
+
+
+async def test_graphql_by_operation(world: World, app: tuple[web.Application, str]) -> None:
+    async def ask(session: ClientSession, name: str) -> object:
+        question = {"operationName": name, "query": f"query {name} {{ cart {{ total }} }}"}
+        async with session.post(f"http://{app[1]}/graphql", json=question) as answer:
+            return await answer.json()
+
+    whole = {"data": {"cart": {"total": 12, "of": "Other"}}}
+    async with ClientSession() as session:
+        for parameters, expected in (
+            ({"message": "no"}, {"data": None, "errors": [{"message": "no"}]}),
+            ({"nullField": "cart.total"}, {"data": {"cart": {"total": None, "of": "Cart"}}}),
+        ):
+            run = await inject(world, "graphql", "app", operation="Cart", **parameters)
+            assert await ask(session, "Cart") == expected
+            assert await ask(session, "Other") == whole
+            assert (await world.process.recover(run))["touched"] == 1
+        assert await ask(session, "Other") == whole
 
 
 # ---- the end

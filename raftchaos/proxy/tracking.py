@@ -1,0 +1,147 @@
+"""The HTTP/1.1 messages of one connection, followed while its bytes are relayed as they come.
+
+Requests and responses are paired, so that a fault that begins knows where it is. What is not HTTP (any more) is known
+by its kind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from raftchaos import limits
+from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM
+from raftchaos.proxy.framed import Framed, is_websocket
+from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece, RequestReader, ResponseReader
+from raftchaos.proxy.pipes import Pipes
+from raftchaos.proxy.stats import Stats
+
+_TLS = b"\x16\x03"  # a handshake record of any version
+_HTTP2 = b"PRI * HTTP/2"
+
+
+class Tracker:
+    """Follows requests and responses of one connection."""
+
+    __slots__ = (
+        "_changed",
+        "_exchanges",
+        "_framed",
+        "_pipes",
+        "_released",
+        "_requests",
+        "_responses",
+        "_stats",
+        "kind",
+        "owed",
+    )
+
+    def __init__(self, stats: Stats, pipes: Pipes, changed: Callable[[], None]) -> None:
+        """`changed` is called when following has come to something that needs more care."""
+        self._stats = stats
+        self._pipes = pipes
+        self._changed = changed
+        self._exchanges: deque[Exchange] = deque()  # requests whose response has not ended, oldest first
+        self._requests = RequestReader()
+        self._responses = ResponseReader(self._exchanges)
+        self._released = [0, 0]  # by direction: how much of the reader's part has been relayed already
+        self._framed: Framed | None = None  # after the upgrade to a WebSocket
+        self.kind = ""
+        """Empty while this is HTTP; then the name of the count that says what it is."""
+        self.owed = 0
+        """How many answers of faults are still to be given."""
+
+    def track(self, direction: int, data: bytes) -> bool:
+        """Follow data that is relayed as it is; always True."""
+        if self.kind:
+            if self._framed is not None:
+                self._framed.follow(direction, data)
+            return True
+        if direction == UPSTREAM:
+            exchange = self._requests.single(data)
+            if exchange is not None:
+                self._begin(exchange)
+            else:
+                self._track_requests(data)
+        elif self._responses.single(data):
+            if self._responses.body is None:
+                self._exchanges.popleft()
+        else:
+            self._track_responses(data)
+        return True
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._stats.requests += 1
+        self._exchanges.append(exchange)
+        if len(self._exchanges) >= limits.PROXY_PIPELINE:
+            self._changed()  # so that the next event pauses the client
+
+    def _track_requests(self, data: bytes) -> None:
+        for piece in self._requests.feed(data):
+            if piece.kind == HEAD and piece.exchange is not None:
+                self._begin(piece.exchange)
+            elif piece.kind == RAW:
+                self._go_raw(piece.data)
+        self._released[UPSTREAM] = len(self._requests.part)
+        self._changed()
+
+    def _track_responses(self, data: bytes) -> None:
+        for piece in self._responses.feed(data):
+            if self._framed is not None:
+                self._framed.follow(DOWNSTREAM, piece.data)
+            elif piece.end:
+                self._exchanges.popleft()
+            if self._responses.switched and not self.kind:
+                sent = self._switch(piece)
+                if self._framed is not None:
+                    self._framed.follow(UPSTREAM, sent)
+            elif self._responses.broken and not self.kind:
+                self._go_raw(b"")
+        self._released[DOWNSTREAM] = len(self._responses.part)
+        self._changed()
+
+    def quiet(self) -> bool:
+        """Whether nothing is held and nothing is to be answered, so that following will do."""
+        exchanges = self._exchanges
+        if self._framed is not None and self._framed.unfinished:
+            return False
+        return not self._requests.waiting and (
+            not exchanges
+            or (
+                len(exchanges) < limits.PROXY_PIPELINE
+                and not self.owed
+                and not any(exchange.edited for exchange in exchanges)
+            )
+        )
+
+    @property
+    def crowded(self) -> bool:
+        """Whether nothing more should be read from the client."""
+        return self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE
+
+    # ---- not HTTP
+
+    def _switch(self, piece: Piece) -> bytes:
+        """The connection speaks another protocol; what the client has sent of it so far."""
+        part = self._requests.part
+        self._go_raw(b"")
+        if piece.exchange is not None and is_websocket(piece.exchange):
+            self.kind = "skipped_websock"
+            self._framed = Framed(piece.exchange, self._pipes)
+        return part
+
+    def _go_raw(self, data: bytes) -> None:
+        """From here on nothing is known of messages; bytes are relayed. `data`: what the client sent first of them."""
+        first = self._requests.count == 0
+        if first and data.startswith(_TLS):
+            self.kind = "skipped_tls"
+        elif first and data.startswith(_HTTP2):
+            self.kind = "skipped_http2"
+        else:
+            self.kind = "skipped_not_http"
+        self._requests.broken = self._responses.broken = True
+        self._requests.waiting = False
+        self._requests.part = self._responses.part = b""
+        self._released = [0, 0]
+        self._exchanges.clear()
+        self.owed = 0
