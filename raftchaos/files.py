@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -33,6 +35,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise MachineUnusable(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """At most so many bytes from the beginning of a file that somebody else has named, and may have made: it never
+    waits, as for a FIFO that nobody writes. Raises OSError, also for what is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return file.read(most)
 
 
 def sync_folder(folder: Path) -> None:

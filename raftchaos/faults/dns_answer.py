@@ -20,12 +20,14 @@ from raftchaos.faults.processes.selecting import target as shortened
 from raftchaos.faults.records import Step
 from raftchaos.faults.resources.helper_fault import HelperFault
 from raftchaos.faults.undo_plan import StepFailed
+from raftchaos.files import read_regular
 from raftchaos.model.faults.dns_answer import FAULT, DnsAnswerParameters
 from raftchaos.model.faults.network import Namespace
 from raftchaos.model.safety import SELF_HARM
 
 _DEFAULT_SERVER = "127.0.0.1"
 """What resolv.conf(5) says of a file without a name server."""
+_RESOLV_CONF = 64 * 1024  # bytes; a container controls its own
 
 
 class DnsAnswer(HelperFault[DnsAnswerParameters]):
@@ -123,7 +125,7 @@ def servers_of(namespace: Namespace | None) -> list[str]:
         paths.insert(0, f"{own}/resolv.conf")
     for path in paths:
         try:
-            lines = Path(path).read_text(errors="replace").splitlines()
+            lines = read_regular(Path(path), _RESOLV_CONF).decode(errors="replace").splitlines()
         except OSError:
             continue
         words = [line.split() for line in lines]

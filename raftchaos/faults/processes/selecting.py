@@ -6,6 +6,7 @@ import fnmatch
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from raftchaos import limits
@@ -13,6 +14,7 @@ from raftchaos.errors import NotFound, Refused
 from raftchaos.faults.processes import containers, listening
 from raftchaos.faults.processes.proc import Handle, Process, processes
 from raftchaos.faults.resources import marks
+from raftchaos.files import read_regular
 from raftchaos.model.faults.selection import ProcessSelection
 
 _TARGET: Final = 2 * limits.NAME
@@ -95,8 +97,7 @@ def permitted(found: Iterable[Process]) -> list[Process]:
 def pid_in(path: str) -> int:
     """The number that a PID file holds. Raises `NotFound` if there is no such file, `Refused` if it holds none."""
     try:
-        with open(path, "rb") as file:
-            words = file.read(64).split()
+        words = read_regular(Path(path), 64).split()
     except FileNotFoundError:
         raise NotFound(f"found no PID file {path} on this node") from None
     except OSError as error:

@@ -37,6 +37,8 @@ def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | Non
     """The network that an address or a CIDR means; None for a host name. Raises ValueError, also for host bits."""
     if "/" not in text and _HOST_NAME.fullmatch(text):
         return None
+    if "%" in text:  # a scope: it may hold anything, and would stand in the text that nft is given
+        raise ValueError("an address has no scope here")
     return ipaddress.ip_network(text)
 
 

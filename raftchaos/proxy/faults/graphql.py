@@ -22,7 +22,7 @@ from raftchaos.proxy.matching import globs
 from raftchaos.proxy.messages import Exchange
 from raftchaos.proxy.toxic import Client, Toxic
 
-_NAMED: Final = re.compile(r"^\s*(?:query|mutation|subscription)\s+([_A-Za-z][_0-9A-Za-z]*)", re.MULTILINE)
+_NAMED: Final = re.compile(r"^[ \t]*(?:query|mutation|subscription)\s+([_A-Za-z][_0-9A-Za-z]*)", re.MULTILINE)
 _TYPE: Final = "application/json"
 
 
@@ -57,9 +57,10 @@ class NullField(Edit):
     def rewrite(self, head: Head, body: bytes) -> bytes:
         try:
             answer = json.loads(body)
+            changed = isinstance(answer, dict) and nullified(answer.get("data"), self._path)
         except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict) or not nullified(answer.get("data"), self._path):
+            changed = False
+        if not changed:
             self._fault.passed()
             return body
         for name in (b"ETag", b"Content-MD5", b"Digest", b"Content-Digest"):

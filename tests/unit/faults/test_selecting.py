@@ -5,7 +5,10 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import signal
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +23,7 @@ from raftchaos.faults.processes import containerd, containers, selecting
 from raftchaos.faults.processes.containers import Container, belongs, ids_in
 from raftchaos.faults.processes.listening import listening_inodes
 from raftchaos.faults.processes.proc import Handle, Process, process
+from raftchaos.faults.processes.undo import resume
 from raftchaos.faults.processes.units import within
 from raftchaos.model.faults import FAULTS
 from raftchaos.model.faults.process_kill import ProcessKillParameters
@@ -251,3 +255,36 @@ def test_good_parameters_are_complete() -> None:
     for name, fault in FAULTS.items():
         if fault.parameters.__module__.endswith(f".{name}"):
             assert fault.parameters.model_validate(dict(fault.example)).complete() is not None
+
+
+def test_a_pid_file_that_is_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening one waits for a writer, and the thread that waits is lost for taking faults back."""
+    os.mkfifo(tmp_path / "pid")
+    with pytest.raises(Refused, match="it is no regular file"):
+        selecting.pid_in(str(tmp_path / "pid"))
+
+
+# clone(CLONE_VFORK | SIGCHLD): the parent waits, as one that waits for a disk does, and takes no SIGSTOP meanwhile
+WAITS = """
+import ctypes, os, time
+if ctypes.CDLL(None).syscall(56, 0x4000 | 17, 0, 0, 0, 0) == 0:
+    os.write(1, b"waits\\n")
+    time.sleep(1)
+    os._exit(0)
+print("goes on", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of a system call")
+def test_a_process_that_has_not_taken_its_sigstop_yet_goes_on_too() -> None:
+    with subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"waits\n"
+        found = process(started.pid)
+        assert found is not None
+        os.kill(started.pid, signal.SIGSTOP)
+        resume({"pid": started.pid, "start": found.start})
+        try:
+            assert started.stdout.readline() == b"goes on\n"
+        finally:
+            started.kill()

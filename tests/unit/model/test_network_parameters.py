@@ -38,6 +38,8 @@ def said(fault: str, parameters: dict[str, Any]) -> list[tuple[str, str]]:
         ("partition", {"hosts": ["a.test", "2001:db8::5/64"]}, "hosts[1]", "2001:db8::/64 for the whole"),
         ("partition", {"hosts": "10.0.0"}, "hosts", "an IP address, a network such as"),
         ("partition", {"hosts": "a b"}, "hosts", "a host name"),
+        ("partition", {"hosts": "fe80::1%eth0 }\nflush ruleset"}, "hosts", "an IP address, a network such as"),
+        ("packet_loss", {"percent": 5, "hosts": "fe80::1%eth0"}, "hosts", "an IP address, a network such as"),
         ("partition", {"hosts": []}, "hosts", "at least one"),
         ("partition", {"ports": 0}, "ports", "a port from 1 to 65535"),
         ("partition", {"ports": [80, "90-80"]}, "ports[1]", "a range such as 8000-8010"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -517,3 +518,14 @@ def test_a_response_that_is_too_large_to_be_changed_passes() -> None:
     driver.service(reply[:1000])
     driver.eof(DOWNSTREAM)
     assert driver.sent[DOWNSTREAM] == reply + reply[:1000]
+
+
+def test_a_hostile_operation_or_response_takes_no_time() -> None:
+    null = fault("graphql", operation="Cart", nullField=".".join("a" for _ in range(16)))
+    driver = Driver([null])
+    began = time.process_time()
+    exchange(driver, ask("\n" * 200_000 + "query Cart { a }"), data({"a": 1}))
+    assert time.process_time() - began < 5  # quadratic, it took minutes
+    deep = b'{"data":' + b"[" * 900 + b"1" + b"]" * 900 + b"}"
+    reply = response(deep, "Content-Type: application/json")
+    assert exchange(driver, ask("query Cart { a }"), reply).endswith(deep)
