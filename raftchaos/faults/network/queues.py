@@ -19,6 +19,7 @@ import hashlib
 import json
 import socket
 import struct
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,6 +47,9 @@ _WAITING_PACKETS: Final = 100
 _NOBODYS: Final = ("0:", "ffff:")
 """Handles of what the kernel gives every interface, and of the place for what comes in."""
 _SIOCGIFMTU: Final = 0x8921
+_turn: Final = threading.Lock()
+"""Held from the look at what is there to the change that follows from it: the parts of one interface come and go in
+threads of their own. Each holds it for a few milliseconds, and for a second at most."""
 
 
 class ForeignQueue(Exception):
@@ -71,7 +75,7 @@ def check(place: Place, interface: str, handle: str) -> set[str] | None:
     classes = set()
     for each in json.loads(places.run(place, ["tc", "-j", "qdisc", "show", "dev", interface])):
         above = str(each.get("parent", ""))
-        if each.get("root") and each["handle"] == handle:
+        if each.get("root") and each["handle"] == handle and each["kind"] == "htb":
             ours = True
         elif above.startswith(handle):
             classes.add(above.removeprefix(handle))  # each has a queue of its own
@@ -83,6 +87,11 @@ def check(place: Place, interface: str, handle: str) -> set[str] | None:
 
 def limit(place: Place, interface: str, handle: str, bytes_per_second: int, fds: Sequence[int] = ()) -> None:
     """Put the limit on; the tool inherits `fds`. Raises what `check` raises."""
+    with _turn:
+        _limit(place, interface, handle, bytes_per_second, fds)
+
+
+def _limit(place: Place, interface: str, handle: str, bytes_per_second: int, fds: Sequence[int]) -> None:
     there = check(place, interface, handle)
     rate = f"{bytes_per_second}bps"
     burst = str(max(3_000, int(bytes_per_second * _BURST_SECONDS)))
@@ -102,6 +111,11 @@ def limit(place: Place, interface: str, handle: str, bytes_per_second: int, fds:
 
 def delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds: Sequence[int] = ()) -> None:
     """Put the delay on: `netem` are its words, the tool inherits `fds`. Raises what `check` raises."""
+    with _turn:
+        _delay(place, interface, handle, netem, fds)
+
+
+def _delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds: Sequence[int]) -> None:
     there = check(place, interface, handle)
     leaf = f"netem {' '.join(netem)} limit {_DELAYED_PACKETS}"
     # The kernel takes no second netem beside one that duplicates.
@@ -120,6 +134,11 @@ def delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds: 
 
 def remove(place: Place, interface: str, handle: str, part: str) -> None:
     """Take one part away, and everything with the last one. Nothing happens where our discipline is not."""
+    with _turn:
+        _remove(place, interface, handle, part)
+
+
+def _remove(place: Place, interface: str, handle: str, part: str) -> None:
     try:
         there = check(place, interface, handle)
     except ForeignQueue:
