@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from raftchaos.errors import Refused
 from raftchaos.faults import needs
 from raftchaos.faults.base import Host, NodeContext
-from raftchaos.faults.plugins.executables import problem_of
+from raftchaos.faults.plugins import commands
 from raftchaos.faults.processes.selecting import target as shortened
 from raftchaos.faults.resources.helper_fault import HelperFault
 from raftchaos.model.faults.clock_offset import FAULT, ClockOffsetParameters
@@ -27,29 +25,17 @@ class ClockOffset(HelperFault[ClockOffsetParameters]):
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
         """The command, if this peer has it and nobody else can change it."""
-        return (shortened("command", self._program(self.read(parameters)).name),)
+        program = commands.program(self._host.plugins, self.read(parameters).command[0])
+        return (shortened("command", program.name),)
 
     def order(self, wanted: ClockOffsetParameters, target: str, files: list[str]) -> dict[str, Any]:
         """The command with its whole path, the offset, and the library that makes it."""
+        program = commands.program(self._host.plugins, wanted.command[0])
         return {
-            "command": [os.fspath(self._program(wanted)), *wanted.command[1:]],
+            "command": [os.fspath(program), *wanted.command[1:]],
             "offsetSeconds": wanted.offset_seconds,
             "library": needs.faketime_library(),
         }
-
-    def _program(self, wanted: ClockOffsetParameters) -> Path:
-        if self._host.plugins is None:
-            raise Refused(
-                "this peer runs no commands of experiments: it has no folder of plug-ins",
-                hint="its operator starts it with --plugins DIR",
-            )
-        program = self._host.plugins / wanted.command[0]
-        problem = problem_of(program)
-        if problem:
-            raise Refused(
-                f"the command {wanted.command[0]} is not run: {problem}", hint="mend its owner and permissions"
-            )
-        return program
 
 
 def make(host: Host) -> ClockOffset:

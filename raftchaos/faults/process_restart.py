@@ -17,6 +17,7 @@ from raftchaos import limits
 from raftchaos.errors import InjectionFailed, Refused
 from raftchaos.faults import needs
 from raftchaos.faults.base import CatalogueFault, Host, NodeContext
+from raftchaos.faults.plugins import commands
 from raftchaos.faults.processes import selecting, units
 from raftchaos.faults.processes.proc import process
 from raftchaos.faults.records import Step
@@ -75,15 +76,7 @@ class ProcessRestart(CatalogueFault[ProcessRestartParameters]):
 
     def _program(self, wanted: ProcessRestartParameters) -> Path:
         assert wanted.command is not None
-        if self._host.plugins is None:
-            raise Refused(
-                "this peer runs no commands of experiments: it has no folder of plug-ins",
-                hint="its operator names one in the configuration of the peer",
-            )
-        program = self._host.plugins / wanted.command[0]
-        if not program.is_file() or not os.access(program, os.X_OK):
-            raise Refused(f"found no executable {wanted.command[0]} in {self._host.plugins}")
-        return program
+        return commands.program(self._host.plugins, wanted.command[0])
 
     def undo_steps(self, key: str, target: str) -> list[Step]:
         """None: what was restarted runs."""

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from raftchaos import limits
 from raftchaos.model.faults.base import FaultParameters, FaultType
-
-_PROGRAM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-
-
-def _command(words: list[str]) -> list[str]:
-    if _PROGRAM.fullmatch(words[0]) is None:
-        raise PydanticCustomError("rule", "a file name of the peer's plug-in folder first, then the arguments")
-    if any("\0" in word for word in words):
-        raise PydanticCustomError("rule", "words without NUL characters")
-    return words
+from raftchaos.model.faults.command import Command
 
 
 def _offset(seconds: float) -> float:
@@ -31,11 +21,7 @@ def _offset(seconds: float) -> float:
 class ClockOffsetParameters(FaultParameters):
     """Runs a command with libfaketime. Programs that do not use the C library see the real clock."""
 
-    command: Annotated[
-        list[Annotated[str, Field(max_length=limits.FAULT_PATH)]],
-        Field(min_length=1, max_length=32),
-        AfterValidator(_command),
-    ] = Field(
+    command: Command = Field(
         description="An executable of the folder that the operator of the peer allows (by its file name), and its "
         "arguments; run without a shell, ended with the fault.",
     )

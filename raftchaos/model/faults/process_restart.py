@@ -8,12 +8,11 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from raftchaos import limits
 from raftchaos.model.faults.base import FaultType, OneShotParameters
+from raftchaos.model.faults.command import Command
 from raftchaos.model.faults.selection import SELECTION_RULE, ProcessSelection
 
 _UNIT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.\\@-]*\.(?:service|socket|target|scope)")
-_PROGRAM: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def _unit(text: str) -> str:
@@ -22,28 +21,14 @@ def _unit(text: str) -> str:
     return text
 
 
-def _command(words: list[str]) -> list[str]:
-    if _PROGRAM.fullmatch(words[0]) is None:
-        raise PydanticCustomError("rule", "a file name of the peer's plug-in folder first, then the arguments")
-    if any("\0" in word for word in words):
-        raise PydanticCustomError("rule", "words without NUL characters")
-    return words
-
-
 class ProcessRestartParameters(ProcessSelection, OneShotParameters):
     """Restarts a systemd unit, or runs a command that restarts the selected processes."""
 
     unit: Annotated[str, Field(max_length=255), AfterValidator(_unit)] | None = Field(
         default=None, description="A systemd unit with its ending, e.g. nginx.service; needs systemd."
     )
-    command: (
-        Annotated[
-            list[Annotated[str, Field(max_length=limits.FAULT_PATH)]], Field(max_length=32), AfterValidator(_command)
-        ]
-        | None
-    ) = Field(
+    command: Command | None = Field(
         default=None,
-        min_length=1,
         description="An executable of the folder that the operator of the peer allows (by its file name), and its "
         "arguments; run without a shell. What is restarted is said beside it, so that it can be counted.",
     )

@@ -243,6 +243,7 @@ def test_bad_parameters_are_told() -> None:
     assert "a unit alone" in bad("process_restart", unit="a.service", name="x")
     assert "beside the command" in bad("process_restart", command=["x"])
     assert "plug-in folder" in bad("process_restart", command=["../x"], name="x")
+    assert "at least 1 item" in bad("process_restart", command=[], name="x")
     assert "full name of a systemd unit" in bad("process_restart", unit="--all")
     assert "Extra inputs" in bad("cpu_load", cores=1)
     assert "valid integer" in bad("cpu_load", workers="2")
