@@ -8,6 +8,7 @@ The last line that `recover` writes may be a JSON object of counts, `touched` am
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from raftchaos.faults.undo_plan import StepFailed
 RECOVER_TIMEOUT: Final = 1.2
 """Seconds: with what ends the processes before it, within the recovery that the fault declares."""
 _END_TIMEOUT: Final = 0.25
+_KILLED_TIMEOUT: Final = 0.2
+"""Seconds that a killed `recover` is waited for; one that the kernel holds ends when it can."""
 _OUTPUT: Final = 4096
 PAIR: Final = ("inject", "recover")
 
@@ -64,7 +67,8 @@ def environment(step: Mapping[str, Any], **more: Any) -> dict[str, str]:
 
 
 def recover(step: dict[str, Any]) -> dict[str, int]:
-    """The undo step: end what `inject` left running, then run `recover`. Returns its counts."""
+    """The undo step: end what `inject` left running, then run `recover`. Returns its counts. What `recover` leaves
+    running, a service that it has started again, is left alone."""
     path = Path(str(step["folder"])) / "recover"
     left = marks.end_bearers(str(step["token"]), _END_TIMEOUT)
     if left:
@@ -91,21 +95,24 @@ def counts_of(said: str) -> dict[str, int]:
 
 
 def _run(path: Path, variables: dict[str, str]) -> tuple[int, str]:
-    process = subprocess.Popen(
-        [str(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=path.parent,
-        env=variables,
-        start_new_session=True,
-        text=True,
-        errors="replace",
-    )
-    try:
-        said, _ = process.communicate(timeout=RECOVER_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise StepFailed(f"{path} did not end within {RECOVER_TIMEOUT:g} s") from None
-    return process.returncode, said[-_OUTPUT:]
+    """Run it until its own end: not to the end of its output, which a service that it starts may hold open. The output
+    goes to memory, since the disk may be full."""
+    with open(os.memfd_create("recover"), "w+b") as output:
+        process = subprocess.Popen(
+            [str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=path.parent,
+            env=variables,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(RECOVER_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_KILLED_TIMEOUT)
+            raise StepFailed(f"{path} did not end within {RECOVER_TIMEOUT:g} s") from None
+        size = os.fstat(output.fileno()).st_size
+        return code, os.pread(output.fileno(), _OUTPUT, max(size - _OUTPUT, 0)).decode(errors="replace")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,28 @@ async def test_a_recover_that_hangs_is_given_up(stage: Stage, monkeypatch: pytes
     stage.script("recover", "sleep 600")
     with pytest.raises(RaftchaosError, match="did not end within"):
         await stage.fault.recover(KEY, TARGET)
+
+
+async def test_a_service_that_recover_starts_again_is_left_running(stage: Stage) -> None:
+    await stage.inject()
+    pid_file = stage.folder.parent / "pid"
+    stage.script("recover", f"sleep 60 & echo $! >{pid_file}; echo '{{\"touched\": 2}}'")
+    assert await stage.fault.recover(KEY, TARGET) == {"touched": 2}
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)  # it is there: else this fails
+
+
+async def test_a_recover_whose_output_outlives_it_holds_nobody_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executables, "RECOVER_TIMEOUT", 0.5)
+    await stage.inject()
+    pid_file = stage.folder.parent / "pid"
+    stage.script("recover", f"setsid sh -c 'echo $$ >{pid_file}; exec sleep 20' & sleep 600")
+    began = time.monotonic()
+    with pytest.raises(RaftchaosError, match="did not end within"):
+        await stage.fault.recover(KEY, TARGET)
+    assert time.monotonic() - began < 10
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
 def test_what_others_could_change_is_not_run(stage: Stage) -> None:
