@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,16 @@ def test_limits_of_a_group_that_is_gone_are_off(tmp_path: Path) -> None:
         undo.restore_io({**step, "group": str(tmp_path)})
 
 
+@pytest.mark.parametrize("code", [errno.ENODEV, errno.ENXIO])
+def test_limits_of_a_disk_that_is_gone_are_off(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    place = group(tmp_path, "", "")
+    monkeypatch.setattr(io_limits, "write", write)
+    assert undo.restore_io({"group": str(place), "device": "8:0", "before": {}, "passed": {}}) == {}
+
+
 def test_groups_of_a_process() -> None:
     assert unified("1:cpu:/x\n0::/system.slice/a.service\n") == "/system.slice/a.service"
     assert unified("1:cpu:/x\n") == "/"
@@ -76,6 +88,12 @@ def test_marks_differ_by_use() -> None:
     tokens = {marks.token_of(key, target) for key in ("a#0", "a#1") for target in ("cpu", "path:/x")}
     assert len(tokens) == 4
     assert marks.bearers(marks.token_of("nobody", "nothing")) == []
+
+
+def test_what_comes_faster_than_it_is_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([[], [7], [7]])
+    monkeypatch.setattr(marks, "bearers", lambda token: next(found))
+    assert marks.end_bearers("0" * 24, -1.0) == [7]
 
 
 def test_ending_what_never_began_is_a_success(tmp_path: Path) -> None:
