@@ -39,6 +39,10 @@ _STEPS: Final[dict[str, str]] = {
 done, and raises `StepFailed` if it is to be tried again. Loaded when the first such step is met."""
 
 
+_ORDER: Final = ("proxy.", "processes.", "network.", "resources.restore", "resources.end")
+"""The kinds of undo steps as a pass takes them: what others wait for first, and last what others wrote and may hang."""
+
+
 class StepFailed(Exception):
     """A step did not work; it is tried again."""
 
@@ -60,11 +64,12 @@ class UndoPass:
                 connection.close()
 
     def undo(self, record: UndoRecord) -> tuple[Effects, str]:
-        """Carry out the plan of a record, last step first. Returns what each fault did, and why it is not all undone
-        ("" if it is). Every step is tried, whatever became of the others."""
+        """Carry out the plan of a record, last step first, those of plug-ins after the others. Returns what each fault
+        did, and why it is not all undone ("" if it is). Every step is tried, whatever became of the others."""
         totals: dict[int, dict[str, int]] = {}
         failures: list[str] = []
-        for step in reversed(record.plan):
+        backwards = record.plan[::-1]
+        for step in sorted(backwards, key=lambda step: _place(step) == len(_ORDER)):
             total = totals.setdefault(int(step.get("fault", 0)), {"touched": 0})
             try:
                 effects_of.add(total, self._action(str(step.get("do")))(step))
@@ -131,13 +136,14 @@ class Undoer:
         self._unmarked: dict[str, Effects] = {}
 
     def undo_open(self, only: Container[str] | None = None) -> dict[str, str]:
-        """One pass over the open records, or those of the runs in `only` (needs the journal's lock).
+        """One pass over the open records, or those of the runs in `only` (needs the journal's lock), in the order of
+        their kinds of steps: nothing waits for a plug-in that hangs.
 
         Returns why each that is still open is. Nobody undoes a record that is marked done.
         """
         left: dict[str, str] = {}
         with UndoPass() as one_pass:
-            for record in self._journal.open_records():
+            for record in sorted(self._journal.open_records(), key=_last_place):
                 if only is not None and record.run not in only:
                     continue
                 problem = self._undo(one_pass, record)
@@ -158,6 +164,15 @@ class Undoer:
             return str(error)
         self._unmarked.pop(record.run, None)
         return ""
+
+
+def _place(step: Step) -> int:
+    name = str(step.get("do"))
+    return next((place for place, kind in enumerate(_ORDER) if name.startswith(kind)), len(_ORDER))
+
+
+def _last_place(record: UndoRecord) -> int:
+    return max(map(_place, record.plan), default=0)
 
 
 def _connect(path: str) -> socket.socket | None:

@@ -15,7 +15,8 @@ from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.needs import NEEDS, Need
 from raftchaos.faults.records import UndoRecord
 from raftchaos.faults.twin import InMemoryProxy
-from raftchaos.faults.undo_plan import UndoPass
+from raftchaos.faults.undo import UndoJournal
+from raftchaos.faults.undo_plan import Undoer, UndoPass
 from raftchaos.model.faults import FAULTS
 from raftchaos.model.resolved import ResolvedFault, ResolvedStep
 
@@ -91,6 +92,23 @@ def test_a_step_is_found_by_its_place_and_a_broken_one_stops_no_other(monkeypatc
     assert effects == ({"touched": 1}, {"touched": 0})
     assert "ZeroDivisionError: a defect" in problem
     assert "knows no undo step 'test.none'" in problem
+
+
+def test_plug_ins_are_taken_back_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("plugins.recover", "resources.end", "resources.restore_io", "network.queue", "processes.resume")
+    for name in names:
+        monkeypatch.setitem(undo_plan._STEPS, name, f"{__name__}:gone")
+    GONE.clear()
+    journal = UndoJournal(tmp_path)
+    with journal.lock(1.0):
+        journal.record_open(
+            "mixed", "continuous", [{"do": names[1], "what": "mixed"}, {"do": names[0], "what": "last"}]
+        )
+        for name in names:
+            journal.record_open(name, "continuous", [{"do": name, "what": name}])
+        assert Undoer(journal, "reaper").undo_open() == {}
+    journal.close()
+    assert [*reversed(names[1:]), "mixed", "last", names[0]] == GONE
 
 
 def test_every_place_of_an_undo_step_exists() -> None:
