@@ -51,8 +51,7 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
                 f"the fault would cut this peer off from its own cluster: it finds {', '.join(found)} by name",
                 hint=guard.HINT,
             )
-        before = "" if wanted.namespace is None else f"{wanted.namespace.text()},"
-        target = shortened("network", f"{before}dns")
+        target = shortened("network", ",".join([*where.said_of(place), "dns"]))
         self._places[target] = place
         return (target,)
 

@@ -35,6 +35,8 @@ class Spot:
     interface: str
     disarmed: bool
     """The net against harm to the peer itself is off."""
+    index: int = 0
+    """The number of the interface, which it keeps when it is renamed; 0 if nobody needs it."""
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ class TableFault(CatalogueFault[P], Generic[P]):
         interface = getattr(wanted, "interface", None) or ""
         if interface:
             where.check_interface(place, interface)
-        return {where.target("network", wanted, self.hosts(wanted)): Spot(place, interface, disarmed)}
+        return {where.target("network", place, wanted, self.hosts(wanted)): Spot(place, interface, disarmed)}
 
     def look_at_net(self, wanted: P, traffic: Traffic, own: bool, cluster: Sequence[tuple[guard.Address, int]]) -> None:
         """Raises `Refused` for what must not be touched."""

@@ -56,7 +56,11 @@ class QueueFault(TableFault[P], Generic[P]):
         if self._queued(wanted):
             for interface in chosen:
                 self._check_queue(place, interface)
-        return {where.interface_target(wanted, name): Spot(place, name, disarmed) for name in chosen}
+        known = where.indexes(place)
+        gone = [name for name in chosen if name not in known]
+        if gone:
+            raise NotFound(f"the interface {gone[0]} is not there any more")
+        return {where.interface_target(place, name): Spot(place, name, disarmed, known[name]) for name in chosen}
 
     def steps_of(self, use: Use) -> list[Step]:
         """The queue is taken away after the table that leads to it."""
@@ -64,6 +68,7 @@ class QueueFault(TableFault[P], Generic[P]):
         queue = {
             "do": "network.queue",
             "interface": use.spot.interface,
+            "index": use.spot.index,
             "handle": self._handle,
             "part": self.part,
             "inode": place.inode,
@@ -77,6 +82,8 @@ class QueueFault(TableFault[P], Generic[P]):
             return
         interface = use.spot.interface
         try:
+            if await blocking(queues.name_of, use.spot.place, use.spot.index) != interface:
+                raise NotFound(f"the interface {interface} is not there any more, or has another name")
             await blocking(self.put, use.spot.place, interface, wanted)
         except PlaceGone as error:
             raise NotFound(str(error)) from None

@@ -132,6 +132,11 @@ def _delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds:
     )
 
 
+def name_of(place: Place, index: int) -> str | None:
+    """The present name of the interface with this number; None if there is none. Raises `PlaceGone`, `CommandFailed`."""
+    return {number: name for number, name in places.inside(place, socket.if_nameindex)}.get(index)
+
+
 def remove(place: Place, interface: str, handle: str, part: str) -> None:
     """Take one part away, and everything with the last one. Nothing happens where our discipline is not."""
     with _turn:

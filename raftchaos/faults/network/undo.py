@@ -26,18 +26,28 @@ def delete_table(step: dict[str, Any]) -> dict[str, int]:
 
 
 def remove_queue(step: dict[str, Any]) -> dict[str, int]:
-    """Take one part (`part`) out of our queueing discipline (`handle`) of an `interface` of a namespace, and with the
-    last one the whole of it. What is gone is a success, what is not ours is left alone."""
-    interface = str(step["interface"])
+    """Take one part (`part`) out of our queueing discipline (`handle`) of the interface with a number (`index`) of a
+    namespace, whatever its name is by now, and with the last one the whole of it. What is gone is a success, what is
+    not ours is left alone."""
+    place, index = place_of(step), int(step["index"])
+    interface: str | None = str(step["interface"])
     try:
-        queues.remove(place_of(step), interface, str(step["handle"]), str(step["part"]))
+        interface = queues.name_of(place, index)
+        if interface is not None:
+            _remove_queue(place, index, interface, step)
     except PlaceGone:
         return {}
     except CommandFailed as error:
-        if error.nothing_there:
-            return {}
         raise StepFailed(f"the queueing discipline of {interface} cannot be taken back: {error}") from None
     return {}
+
+
+def _remove_queue(place: Place, index: int, interface: str, step: dict[str, Any]) -> None:
+    try:
+        queues.remove(place, interface, str(step["handle"]), str(step["part"]))
+    except CommandFailed as error:
+        if not error.nothing_there or queues.name_of(place, index) not in (None, interface):
+            raise  # it was renamed just now: the next try finds it
 
 
 def counted(place: Place, table: str) -> dict[str, int]:

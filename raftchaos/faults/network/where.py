@@ -40,8 +40,13 @@ def place_of(namespace: Namespace | None) -> Place:
 
 def interfaces(place: Place) -> list[str]:
     """The network interfaces of a namespace. Raises `Refused` if nobody tells."""
+    return sorted(indexes(place))
+
+
+def indexes(place: Place) -> dict[str, int]:
+    """The numbers of the interfaces of a namespace by name. Raises `Refused` if nobody tells."""
     try:
-        return sorted(name for _, name in places.inside(place, socket.if_nameindex))
+        return {name: index for index, name in places.inside(place, socket.if_nameindex)}
     except (CommandFailed, PlaceGone) as error:
         raise Refused(f"the network namespace {place.path} cannot be looked at: {error}") from None
 
@@ -75,9 +80,9 @@ def ephemeral_ports() -> tuple[int, int]:
     return int(first), int(last)
 
 
-def target(kind: str, wanted: NamespaceParameters, hosts: Sequence[str] | None) -> str:
+def target(kind: str, place: Place, wanted: NamespaceParameters, hosts: Sequence[str] | None) -> str:
     """What is touched, in few words: the namespace, the interface, hosts, ports. Other packets are another target."""
-    said = [wanted.namespace.text()] if wanted.namespace is not None else []
+    said = said_of(place)
     said += [interface] if (interface := getattr(wanted, "interface", None)) else []
     said += hosts or ()
     for name, what in (("ports", "port"), ("local_ports", "localPort")):
@@ -86,10 +91,15 @@ def target(kind: str, wanted: NamespaceParameters, hosts: Sequence[str] | None) 
     return shortened(kind, ",".join(said) or "all")
 
 
-def interface_target(wanted: NamespaceParameters, interface: str) -> str:
+def interface_target(place: Place, interface: str) -> str:
     """`interface:<name>`, with the namespace before it."""
-    before = "" if wanted.namespace is None else f"{wanted.namespace.text()},"
-    return f"interface:{before}{interface}"
+    return f"interface:{','.join([*said_of(place), interface])}"
+
+
+def said_of(place: Place) -> list[str]:
+    """A namespace in the name of a target: by its inode, so that it is the same however it was found; nothing for the
+    peer's own."""
+    return [] if place.own else [f"netns={place.inode}"]
 
 
 def _ask(place: Place, *words: str) -> list[dict[str, Any]]:

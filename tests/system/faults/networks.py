@@ -82,6 +82,11 @@ class TwoHosts:
         where = name or self.here
         return self.nft(where) + self._call("ip", "netns", "exec", where, "tc", "qdisc", "show")
 
+    @property
+    def inode(self) -> int:
+        """By what the namespace `here` is known."""
+        return Path(f"/run/netns/{self.here}").stat().st_ino
+
     def nft(self, name: str | None = None) -> str:
         """`nft list ruleset` of a namespace."""
         return self._call("ip", "netns", "exec", name or self.here, "nft", "list", "ruleset")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -246,7 +247,7 @@ async def test_what_others_send_is_refused(hosts: TwoHosts, make: Make) -> None:
 async def test_what_goes_out_is_as_slow_as_was_said(hosts: TwoHosts, make: Make) -> None:
     fault = make("network_bandwidth", ports=f"{PORT}-{PORT + 2}", hosts=FOUR, interface="wire", kilobytesPerSecond=400, direction="outgoing")  # fmt: skip # noqa: E501
     await fault.inject()
-    assert fault.targets == (f"interface:netns={hosts.here},wire",)
+    assert fault.targets == (f"interface:netns={hosts.inode},wire",)
     found = await seen(hosts, "push", host=FOUR, port=PORT, seconds=3.0)
     assert 400_000 * 0.88 < found < 400_000 * 1.02, "headers count, too"
     assert (await fault.effects())["bytes"] > 900_000
@@ -276,7 +277,7 @@ async def test_no_interface_is_guessed(hosts: TwoHosts, make: Make) -> None:
     with pytest.raises(UsageError, match="no default route says"):
         make("network_bandwidth", hosts=FOUR).resolve()
     hosts.run("ip", "route", "add", "default", "via", FOUR)
-    assert make("network_bandwidth", hosts=FOUR).resolve() == (f"interface:netns={hosts.here},wire",)
+    assert make("network_bandwidth", hosts=FOUR).resolve() == (f"interface:netns={hosts.inode},wire",)
 
 
 @pytest.mark.parametrize("check", ["delay", "jitter", "duplicates", "reordering", "damage", "composition", "reaper"])
@@ -372,6 +373,33 @@ async def test_a_target_that_is_gone_is_undone(tmp_path: Path, hosts: TwoHosts, 
     hosts.close()
     assert again.reap() == {"touched": 0}
     assert (await again.recover())["touched"] == 0
+
+
+async def test_an_interface_that_was_renamed_meanwhile_loses_its_queue(hosts: TwoHosts, make: Make) -> None:
+    before = hosts.look()
+    fault = make("network_bandwidth", hosts=FOUR, interface="wire")
+    await fault.inject()
+    hosts.run("ip", "link", "set", "wire", "down")
+    hosts.run("ip", "link", "set", "wire", "name", "thread")
+    hosts.run("ip", "link", "set", "thread", "up")
+    assert "htb" in hosts.look()
+    await fault.recover()
+    assert hosts.look() == before.replace("wire", "thread")
+    hosts.run("ip", "link", "set", "thread", "down")
+    hosts.run("ip", "link", "set", "thread", "name", "wire")
+
+
+@pytest.mark.parametrize("name", ["partition", "network_bandwidth", "dns_answer"])
+async def test_a_namespace_has_one_name_in_targets_however_it_is_found(
+    hosts: TwoHosts, make: Make, tmp_path: Path, name: str
+) -> None:
+    wanted = {"names": "a.test", "error": "nxdomain"} if name == "dns_answer" else {"hosts": FOUR, "interface": "wire"}
+    by_process = make(name, namespace={"pid": hosts.inside().pid}, **wanted)
+    assert make(name, **wanted).resolve() == by_process.resolve()
+    wanted.pop("interface", None)
+    own = [{}, {"namespace": {"pid": os.getpid()}}]
+    if name != "network_bandwidth":
+        assert len({OneFault(name, {**wanted, **one}, tmp_path).resolve() for one in own}) == 1
 
 
 # ---- bad input: nothing is changed
