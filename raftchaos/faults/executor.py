@@ -20,6 +20,7 @@ from raftchaos.core.services import SeenFault
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, Host, NodeContext
+from raftchaos.faults.defects import told_as
 from raftchaos.faults.inventory import take_inventory
 from raftchaos.faults.records import Effects
 from raftchaos.faults.rhythm import beats, without_rhythm
@@ -115,7 +116,7 @@ class FaultExecutor:
         """Those of each fault. Looked up in a thread: /proc, the kernel and a container runtime take their time."""
         context = NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
         wanted = [(self._fault(fault.type), fault.parameters) for fault in step.faults]
-        return await _in_thread(lambda: [fault.resolve(parameters, context) for fault, parameters in wanted])
+        return await _in_thread(lambda: [_resolved(fault, parameters, context) for fault, parameters in wanted])
 
     def uses(self, run: str) -> tuple[tuple[str, str], ...]:
         """The fault types and targets of a run that was started and not forgotten."""
@@ -176,8 +177,9 @@ class FaultExecutor:
                 on = [use for run, uses in self._uses.items() if run in open_ for use in uses if use.on]
                 end = self._reaper.lease_end
                 for fault in {use.fault.type: use.fault for use in on if use.fault.holds_deadline}.values():
-                    if self._clock.boot() < end:
-                        await fault.renew(end)
+                    with told_as(InjectionFailed, fault.type):
+                        if self._clock.boot() < end:
+                            await fault.renew(end)
         except (RaftchaosError, TimeoutError) as error:  # the next renewal of the lease comes soon
             log.warning("could not renew what is on: %s", error or "it took too long")
 
@@ -329,7 +331,8 @@ class FaultExecutor:
         self._told.pop(run, None)
         self._troubles.pop(run, None)
         for use in self._uses.pop(run, ()):
-            with contextlib.suppress(RaftchaosError):  # a process that is gone has forgotten by itself
+            # A process that is gone has forgotten by itself.
+            with contextlib.suppress(RaftchaosError), told_as(Refused, use.fault.type):
                 await use.fault.forget(use.key, use.target)
         self._forgotten.add(run)
         if self._journal.oversized:
@@ -370,6 +373,11 @@ def fault_seed(seed: int, step: str, index: int) -> int:
     """The seed of one fault of a step: the same on every node and in every attempt, so that a sample is the same."""
     digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") & SEED_MAX
+
+
+def _resolved(fault: Fault, parameters: Mapping[str, Any], context: NodeContext) -> tuple[str, ...]:
+    with told_as(Refused, fault.type):
+        return fault.resolve(parameters, context)
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

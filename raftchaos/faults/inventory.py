@@ -9,8 +9,9 @@ from typing import Final
 
 from raftchaos import limits
 from raftchaos.core.services import SeenFault
-from raftchaos.errors import RaftchaosError
+from raftchaos.errors import RaftchaosError, Refused
 from raftchaos.faults.base import Fault
+from raftchaos.faults.defects import told_as
 from raftchaos.faults.records import UndoRecord
 from raftchaos.faults.uses import Use
 
@@ -70,7 +71,8 @@ def _mark(use: Use, there: bool, *, readable: bool) -> str:
 async def _observe(fault: Fault) -> Observed:
     try:
         async with asyncio.timeout(limits.OBSERVE_TIMEOUT):
-            return await fault.observe()
+            with told_as(Refused, fault.type):
+                return await fault.observe()
     except (RaftchaosError, TimeoutError) as error:
         log.warning("could not read back what of the fault %s is on: %s", fault.type, error or "it took too long")
         return None

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raftchaos import limits
-from raftchaos.errors import RaftchaosError, Refused
+from raftchaos.errors import InjectionFailed, RaftchaosError, RecoveryFailed, Refused
 from raftchaos.faults import effects
 from raftchaos.faults.base import Fault
+from raftchaos.faults.defects import told_as
 from raftchaos.faults.records import Effects, Step
 from raftchaos.faults.rhythm import AT_ONCE, Beat
 
@@ -37,20 +38,22 @@ class Use:
     async def inject(self, lease_end: float) -> None:
         """Put it on. Raises `RaftchaosError` if it cannot; it may be on then."""
         self.on = True
-        await self.fault.inject(self.key, self.target, self.parameters, self.seed, lease_end)
+        with told_as(InjectionFailed, self.fault.type):
+            await self.fault.inject(self.key, self.target, self.parameters, self.seed, lease_end)
 
     async def recover(self) -> None:
         """Take it back, if it is not off. Raises `RaftchaosError` if it is still on."""
         if self.on:
-            effect = await self.fault.recover(self.key, self.target)
+            with told_as(RecoveryFailed, self.fault.type):
+                effects.add(self.past, await self.fault.recover(self.key, self.target))
             self.on = False
-            effects.add(self.past, effect)
 
     async def effect(self) -> dict[str, int]:
         """What it has done so far."""
         total = dict(self.past)
         if self.on:
-            effects.add(total, await self.fault.effects(self.key, self.target))
+            with told_as(Refused, self.fault.type):
+                effects.add(total, await self.fault.effects(self.key, self.target))
         return total
 
 
@@ -61,7 +64,11 @@ def kind_of(uses: Sequence[Use]) -> str:
 
 def undo_plan_of(uses: Sequence[Use]) -> list[Step]:
     """What undoes them all, in the order of the injection."""
-    return [_complete(step, use) for use in uses for step in use.fault.undo_steps(use.key, use.target)]
+    steps: list[Step] = []
+    for use in uses:
+        with told_as(InjectionFailed, use.fault.type):
+            steps += [_complete(step, use) for step in use.fault.undo_steps(use.key, use.target)]
+    return steps
 
 
 def _complete(step: Step, use: Use) -> Step:
@@ -102,7 +109,7 @@ async def recover_all(uses: Sequence[Use]) -> str:
 
 
 def problems_of(uses: Sequence[Use], results: Sequence[Any]) -> str:
-    """What went wrong, in words. An error that is none of ours is a defect and goes on."""
+    """What went wrong, in words. A cancellation goes on."""
     texts = []
     for use, result in zip(uses, results, strict=True):
         if isinstance(result, RaftchaosError):

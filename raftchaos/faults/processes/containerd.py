@@ -25,7 +25,12 @@ def containers(place: str) -> list[tuple[str, dict[str, str]]]:
         namespaces = sorted(os.listdir(_TASKS))
     except FileNotFoundError:
         return []
-    return [each for namespace in namespaces for each in listed(_call(place, namespace))]
+    import h2.exceptions
+
+    try:
+        return [each for namespace in namespaces for each in listed(_call(place, namespace))]
+    except h2.exceptions.H2Error as error:
+        raise OSError(f"it does not speak HTTP/2 as it should: {error}") from None
 
 
 def listed(answer: bytes) -> list[tuple[str, dict[str, str]]]:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from raftchaos import limits
-from raftchaos.errors import Conflict, InjectionFailed, NotFound, ProxyUnavailable, Refused, UsageError
+from raftchaos.errors import Conflict, InjectionFailed, NotFound, ProxyUnavailable, RaftchaosError, Refused, UsageError
 from raftchaos.faults import FAULT_MODULES, build_faults
-from raftchaos.faults.base import Host
+from raftchaos.faults.base import Fault, Host
 from raftchaos.faults.executor import FaultExecutor, fault_seed
 from raftchaos.faults.twin import InMemoryProxy
 from raftchaos.faults.undo import UndoJournal
@@ -100,14 +100,18 @@ class Bench:
         self.proxy = FragileProxy(self.clock, self.journal)
         self.names = ["web", "api"]
         host = Host(proxy=self.proxy, data_dir=data_dir)
+        self.faults = build_faults(host, ("http_error", "latency", "reset_peer"))
         self.executor = FaultExecutor(
             host,
             node="a",
             clock=self.clock,
             reaper=self.reaper,
             proxies=lambda: self.names,
-            faults=build_faults(host, ("http_error", "latency", "reset_peer")),
+            faults=self.faults,
         )
+
+    def fault(self, name: str) -> Fault:
+        return self.faults[name]
 
     async def start(self, permit: Callable[[], float] = lambda: 1003.0, step: ResolvedStep = STEP) -> None:
         for name in self.names:
@@ -308,6 +312,36 @@ async def test_a_granted_target_that_is_gone_fails_the_start(bench: Bench) -> No
         await bench.executor.start(RUN, STEP, (*BOTH, "proxy:gone"), 7, lambda: 1003.0)
     assert bench.journal.records() == {}
     assert (await bench.executor.recover(RUN)).ok
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"), [("resolve", Refused), ("undo_steps", InjectionFailed), ("inject", InjectionFailed)]
+)
+async def test_a_defect_of_a_fault_is_told_as_its_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, method: str, expected: type[RaftchaosError]
+) -> None:
+    monkeypatch.setattr(type(bench.fault("latency")), method, broken)
+    with pytest.raises(expected, match="defect in the fault latency: KeyError: 'no such thing'"):
+        await bench.start()
+    assert (await bench.executor.recover(RUN)).ok
+    assert bench.executor.unfinished() == frozenset()
+
+
+async def test_a_defect_of_a_recovery_leaves_the_record_open(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.start()
+    with monkeypatch.context() as patch:
+        for method in ("recover", "effects", "observe"):
+            patch.setattr(type(bench.fault("latency")), method, broken)
+        found = await bench.executor.recover(RUN)
+        assert not found.ok
+        assert "latency on proxy:web: defect in the fault latency" in found.error
+        assert len(await bench.executor.inventory()) > 0
+    assert bench.executor.unfinished() == {RUN}
+    assert (await bench.executor.recover(RUN)).ok
+
+
+def broken(*_: object) -> None:
+    raise KeyError("no such thing")
 
 
 def test_every_fault_of_the_catalogue_can_be_done_and_reverts_in_time(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -212,6 +213,26 @@ def test_the_answer_of_containerd() -> None:
     for damaged in (b"\x0a\x7f", b"\x0a", b"\x0b\x01", b"\xff" * 11):
         with pytest.raises(ValueError, match="it answered"):
             containerd.listed(damaged)
+
+
+def test_a_socket_that_speaks_no_http_2_is_told(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data_dir / "tasks" / "default").mkdir(parents=True)
+    monkeypatch.setattr(containerd, "_TASKS", str(data_dir / "tasks"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(data_dir / "sock"))
+        listener.listen()
+
+        def answer() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(65_536)
+                connection.sendall(bytes(9))  # data of no stream
+                connection.recv(65_536)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(OSError, match="does not speak HTTP/2"):
+            containerd.containers(str(data_dir / "sock"))
+        thread.join()
 
 
 # ---- documents

@@ -1,0 +1,24 @@
+"""A fault that raises what it may not: a defect in it, which must not end the peer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from raftchaos.errors import RaftchaosError
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def told_as(wanted: type[RaftchaosError], fault: str) -> Iterator[None]:
+    """Raises `wanted` for any exception of the body that is none of ours, and logs where it came from."""
+    try:
+        yield
+    except RaftchaosError:
+        raise
+    except Exception as error:
+        log.exception("defect in the fault %s", fault)
+        said = f"{type(error).__name__}: {error}"
+        raise wanted(f"defect in the fault {fault}: {said}", hint="the log of the node has the traceback") from error
