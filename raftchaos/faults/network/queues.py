@@ -133,8 +133,8 @@ def _delay(place: Place, interface: str, handle: str, netem: Sequence[str], fds:
 
 
 def name_of(place: Place, index: int) -> str | None:
-    """The present name of the interface with this number; None if there is none. Raises `PlaceGone`, `CommandFailed`."""
-    return {number: name for number, name in places.inside(place, socket.if_nameindex)}.get(index)
+    """The present name of the interface with this number, or None. Raises `PlaceGone`, `CommandFailed`."""
+    return dict(places.inside(place, socket.if_nameindex)).get(index)
 
 
 def remove(place: Place, interface: str, handle: str, part: str) -> None:
