@@ -15,7 +15,7 @@ from raftchaos.faults.base import Host, NodeContext
 from raftchaos.faults.processes import selecting
 from raftchaos.faults.processes.proc import Handle, Process, process
 from raftchaos.faults.records import Step
-from raftchaos.faults.resources import undo
+from raftchaos.faults.resources import marks, undo
 from raftchaos.faults.resources.helper_fault import HelperFault
 from raftchaos.faults.resources.loads.descriptors import most
 from raftchaos.faults.undo_plan import StepFailed
@@ -59,14 +59,18 @@ class FileDescriptors(HelperFault[FileDescriptorsParameters]):
         return {"count": wanted.count}
 
     def undo_steps(self, key: str, target: str) -> list[Step]:
-        """The helper's end; of a process its soft limit as it is now."""
+        """The helper's end; of a process its soft limit as it is now, and the file in which `inject` notes the lowered
+        one."""
         if target == _HOST:
             return super().undo_steps(key, target)
         pid = int(target.partition(":")[2])
         found = process(pid)
-        step: Step = {"do": "resources.restore_files", "pid": pid, "start": 0, "soft": 0}
-        if found is not None:
-            step |= {"start": found.start, "soft": _limits_of(found)[0]}
+        lowered = str(self._root / f"{marks.token_of(key, target)}-limits")
+        step: Step = {"do": "resources.restore_files", "pid": pid, "lowered": lowered}
+        if found is None:
+            step |= {"start": 0, "session": 0, "soft": 0}
+        else:
+            step |= {"start": found.start, "session": found.session, "soft": _limits_of(found)[0]}
         self._limited[key, target] = _Limit(step)
         return [step]
 
@@ -86,6 +90,7 @@ class FileDescriptors(HelperFault[FileDescriptorsParameters]):
                 lower = limit_that_leaves(self.read(parameters).leave, open_descriptors(pid))
                 if lower >= soft:
                     return
+                undo.note_lowered(limit.step, lower)
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (lower, hard))
             except ProcessLookupError:
                 return

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,9 @@ class Process:
     """Its command line; empty for a kernel thread."""
     kernel: bool = False
     """It is a thread of the kernel."""
+    parent: int = 0
+    session: int = 0
+    """The pid of the process that made its session, which may be gone; 0 if that is in no namespace seen from here."""
 
     @property
     def stopped(self) -> bool:
@@ -55,7 +58,15 @@ def process(pid: int) -> Process | None:
         return None
     head, _, tail = text.rpartition(")")
     rest = tail.split()
-    return Process(pid, int(rest[19]), rest[0], head.partition("(")[2], kernel=bool(int(rest[6]) & _KERNEL_THREAD))
+    return Process(
+        pid,
+        int(rest[19]),
+        rest[0],
+        head.partition("(")[2],
+        kernel=bool(int(rest[6]) & _KERNEL_THREAD),
+        parent=int(rest[1]),
+        session=int(rest[3]),
+    )
 
 
 def processes() -> Iterator[Process]:
@@ -65,7 +76,30 @@ def processes() -> Iterator[Process]:
             found = process(pid)
             if found is not None and not found.gone:
                 words = () if found.kernel else words_of(pid)
-                yield Process(pid, found.start, found.state, found.name, words, found.kernel)
+                yield replace(found, words=words)
+
+
+def family(pid: int, start: int, session: int) -> list[Process]:
+    """The processes that one has started, and theirs, also when it is gone: what descends from it (`pid`, `start`), and
+    what is younger and in its session."""
+    found: dict[int, Process] = {}
+    for name in os.listdir("/proc"):
+        each = process(int(name)) if name.isdigit() else None
+        if each is not None and not each.gone and not each.kernel:
+            found[each.pid] = each
+    children: dict[int, list[int]] = {}
+    for each in found.values():
+        children.setdefault(each.parent, []).append(each.pid)
+    new = [each.pid for each in found.values() if each.session == session > 0 and each.start >= start]
+    if pid in found and found[pid].start == start:
+        new.append(pid)
+    seen: set[int] = set()
+    while new:
+        one = new.pop()
+        if one not in seen:
+            seen.add(one)
+            new.extend(children.get(one, []))
+    return [found[one] for one in sorted(seen - {pid})]
 
 
 def words_of(pid: int) -> tuple[str, ...]:

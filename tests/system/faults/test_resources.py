@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -487,6 +488,78 @@ async def test_a_process_can_open_no_more_files(make: Make, opener: Opener) -> N
     assert of(pid, "limits") == before
     opener.close()
     assert fault.reap() == {"touched": 0}
+
+
+FORKER = """
+import os, signal, sys
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        if line.strip() == "alive":
+            os.setsid()
+        signal.pause()
+    print(pid, flush=True)
+"""
+
+
+class Forker:
+    """A process that starts another when it is asked to: in a session of its own if its parent stays `alive`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.script = folder / "forker.py"
+        self.script.write_text(FORKER)
+        self.children: list[int] = []
+        command = [sys.executable, str(self.script)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def fork(self, parent: str) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{parent}\n")
+        self.process.stdin.flush()
+        self.children.append(int(self.process.stdout.readline()))
+        return self.children[-1]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        self.end()
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.fixture
+def forker(tmp_path: Path) -> Iterator[Forker]:
+    """One such process."""
+    made = Forker(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("parent", ["alive", "gone"])
+@pytest.mark.parametrize("undone_by", ["main", "reaper"])
+async def test_what_starts_meanwhile_gets_its_files_back(
+    make: Make, forker: Forker, parent: str, undone_by: str
+) -> None:
+    older = forker.fork(parent)
+    before = of(older, "limits")
+    fault = make("file_descriptors", commandLine=f"*{forker.script}")
+    fault.targets = (f"process:{forker.process.pid}",)
+    fault.plan = fault.fault.undo_steps(KEY, fault.targets[0])
+    await fault.again()
+    child = forker.fork(parent)
+    assert of(child, "limits") != before
+    _, hard = resource.prlimit(older, resource.RLIMIT_NOFILE, (20, resource.prlimit(older, resource.RLIMIT_NOFILE)[1]))
+    if parent == "gone":
+        forker.end()
+    await fault.recover() if undone_by == "main" else fault.reap()
+    assert of(child, "limits") == before
+    assert resource.prlimit(older, resource.RLIMIT_NOFILE) == (20, hard)  # that was its own choice
 
 
 async def test_descriptors_of_the_host_are_held(make: Make) -> None:
