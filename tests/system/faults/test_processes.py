@@ -316,11 +316,11 @@ def test_only_commands_that_the_operator_allows_run(stage: Stage, tmp_path: Path
     wanted = {"command": ["true"], "commandLine": stage.pattern}
     with pytest.raises(Refused, match="runs no commands of experiments"):
         OneFault("process_restart", wanted, tmp_path).resolve()
-    with pytest.raises(Refused, match="the command true is not run: .*No such file"):
+    with pytest.raises(Refused, match=r"the command true is not run: .*No such file"):
         OneFault("process_restart", wanted, tmp_path, plugins=tmp_path).resolve()
     command_of(tmp_path, "true", "")
     (tmp_path / "true").chmod(0o777)
-    with pytest.raises(Refused, match="the command true is not run: .*can be changed by other users"):
+    with pytest.raises(Refused, match=r"the command true is not run: .*can be changed by other users"):
         OneFault("process_restart", wanted, tmp_path, plugins=tmp_path).resolve()
 
 
