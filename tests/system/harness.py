@@ -23,6 +23,14 @@ from raftchaos.identity.local import forget_socket, socket_of
 from raftchaos.launch import LocalConnection, free_port
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """The words that a process was started with; none if it has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, interval: float = 0.05) -> Any:
     """The first true value of `condition`; fails the test with `what` after `seconds`."""
     end = time.monotonic() + seconds

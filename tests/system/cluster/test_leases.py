@@ -6,7 +6,7 @@ import signal
 import time
 
 from raftchaos import limits
-from tests.system.harness import Cluster, PeerProcess, Shop, orchestration, outage, wait_until
+from tests.system.harness import Cluster, PeerProcess, Shop, orchestration, outage, wait_until, words_of
 
 BOUND = limits.LEASE + limits.REVERT
 """A fault is off by then (G1); a proxy fault ends with the lease itself."""
@@ -85,7 +85,7 @@ def test_a_killed_proxy_process_keeps_its_port_and_its_fault(cluster: Cluster, s
     shop.start(1)
     task = cluster.submit(orchestration("parallel", [outage("one", 6)]))
     wait_until(lambda: fault_on(shop, "node-1"), 15, "the fault is on")
-    proxy = next(child for child in cluster["node-1"].children() if "raftchaos.proxy" in " ".join(child.cmdline()))
+    proxy = next(child for child in cluster["node-1"].children() if "raftchaos.proxy" in " ".join(words_of(child)))
     proxy.kill()
     wait_until(lambda: fault_on(shop, "node-1"), 5, "a new proxy process serves the fault on the same port")
     view = cluster.wait_task(task, 30)
@@ -96,7 +96,7 @@ def test_a_killed_proxy_process_keeps_its_port_and_its_fault(cluster: Cluster, s
 def test_a_killed_reaper_is_replaced(cluster: Cluster, shop: Shop) -> None:
     shop.start(1)
     peer = cluster["node-1"]
-    reapers = lambda: [c for c in peer.children() if "raftchaos.faults.reaper" in c.cmdline()]  # noqa: E731
+    reapers = lambda: [c for c in peer.children() if "raftchaos.faults.reaper" in words_of(c)]  # noqa: E731
     old = wait_until(reapers, 10, "a reaper runs")[0]
     old.kill()
     wait_until(lambda: [c for c in reapers() if c.pid != old.pid], 10, "another reaper runs")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from raftchaos import limits
-from tests.system.harness import Cluster, PeerProcess, orchestration, wait_until
+from tests.system.harness import Cluster, PeerProcess, orchestration, wait_until, words_of
 
 BOUND = limits.LEASE + limits.REVERT
 MEBI = 1024 * 1024
@@ -54,7 +54,7 @@ class Victims:
         paused = psutil.Process(self.paused.pid).status() == psutil.STATUS_STOPPED
         limited = resource.prlimit(self.limited.pid, resource.RLIMIT_NOFILE) != self.soft
         names = os.listdir(self.folder)
-        helpers = [child for child in peer.children() if "faults.resources.helper" in " ".join(child.cmdline())]
+        helpers = [child for child in peer.children() if "faults.resources.helper" in " ".join(words_of(child))]
         held = any(each.memory_info().rss > 60 * MEBI for each in helpers)
         seen = {
             "process_pause": paused,

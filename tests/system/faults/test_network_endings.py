@@ -11,7 +11,7 @@ import pytest
 
 from raftchaos import limits
 from tests.system.faults.networks import PORT, TwoHosts, lacking
-from tests.system.harness import Cluster, PeerProcess, orchestration, wait_until
+from tests.system.harness import Cluster, PeerProcess, orchestration, wait_until, words_of
 
 BOUND = limits.LEASE + limits.REVERT
 FOUR, SIX = TwoHosts.THERE
@@ -125,7 +125,7 @@ def test_what_bears_no_fault_of_the_network_may_be_killed(which: str, cluster: C
     peer = cluster["node-1"]
     tasks = begin(cluster, wire, 30)
     word = {"proxy": "raftchaos.proxy", "reaper": "raftchaos.faults.reaper"}[which]
-    victims = [child for child in peer.children() if word in child.cmdline()]
+    victims = [child for child in peer.children() if word in words_of(child)]
     assert victims
     for victim in victims:
         victim.kill()

@@ -16,7 +16,7 @@ import pytest
 
 from raftchaos import limits
 from raftchaos.proxy.faults import FAULTS
-from tests.system.harness import Cluster, PeerProcess, free_port, orchestration, wait_until
+from tests.system.harness import Cluster, PeerProcess, free_port, orchestration, wait_until, words_of
 
 BOUND = limits.LEASE + limits.REVERT
 AT_ONCE = 1.2  # seconds, also on a busy machine
@@ -176,7 +176,7 @@ def test_after_the_proxy_or_the_reaper_alone_every_fault_is_whole_again(
     cluster.start(1, street.proxies)
     tasks = begin(cluster, street, 40)
     word = {"proxy": "raftchaos.proxy", "reaper": "raftchaos.faults.reaper"}[which]
-    victims = [child for child in cluster["node-1"].children() if word in child.cmdline()]
+    victims = [child for child in cluster["node-1"].children() if word in words_of(child)]
     assert victims
     for victim in victims:
         victim.kill()

@@ -137,6 +137,7 @@ class World:
             yield (world := cls(process, service, ports, sockets, upstreams))
         finally:
             for writer in world.writers:
+                writer.transport.abort()  # what a fault holds back would be waited for
                 await hang_up(writer)
             for name in servers:
                 with contextlib.suppress(Exception):
