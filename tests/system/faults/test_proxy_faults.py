@@ -510,7 +510,7 @@ async def test_a_fault_goes_within_a_second_and_disturbs_nothing_else(
         run = await inject(world, kind, **({"timeoutMs": 0} if kind == "timeout" else {}))
         try:
             busy = await state(world)
-        except ConnectionRefusedError:
+        except ConnectionError:  # refused, or reset if the listener went while it was being accepted
             assert kind == "refuse"
             busy = None
         assert await get(other) == 200
