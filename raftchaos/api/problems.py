@@ -41,7 +41,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _of_http(request, error)
     except (ConnectionResetError, TimeoutError):
         raise
-    except Exception:
+    except Exception:  # a defect: it is logged with its place, and the caller is told nothing of the inside
         log.exception("the answer to %s %s failed", request.method, request.path)
         return problem_response(RaftchaosError("the peer failed to answer; its log has the details"))
 

@@ -35,5 +35,5 @@ class Listeners:
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
             callback(*arguments)
-        except Exception:
+        except Exception:  # a defect of whoever listens must not stop the replica, nor keep it from the others
             logger.exception("a listener of the replicated log failed")

@@ -113,7 +113,7 @@ class PeerTransport(base.Transport):  # type: ignore[misc]
     """What Raft needs of the network: ordered messages on one connection a pair, or the connection breaks.
 
     PySyncObj's base class holds the callbacks. A frame of an earlier connection is never delivered, and nothing is
-    sent again on the next one. A simulation replaces this class.
+    sent again on the next one. Abstract: `transport.TcpTransport` is the real one, tests have others.
     """
 
     def __init__(self) -> None:

@@ -28,5 +28,5 @@ class ConnectionFault(Fault):
         return self.touch(position, client, now) if self.picks_connection(position, client) else None
 
     def touch(self, position: int, client: Client, now: float) -> ConnectionToxic[Any] | None:
-        """The toxic of a connection that was picked."""
+        """The toxic of a connection that was picked; every subclass says which."""
         raise NotImplementedError

@@ -121,7 +121,7 @@ class ControlServer:
             fields, out = await handler(message, fds)
         except RaftchaosError as error:
             return {"id": number, "ok": False, "error": str(error)}, []
-        except Exception:
+        except Exception:  # a defect: one request fails, the connections through the proxies go on
             log.exception("the request %r failed", what)
             return {"id": number, "ok": False, "error": "the request failed; the proxy's log says why"}, []
         finally:

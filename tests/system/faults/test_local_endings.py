@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from raftchaos import limits
+from tests.system.faults.harms import HARMS
 from tests.system.harness import Cluster, PeerProcess, orchestration, wait_until, words_of
 
 BOUND = limits.LEASE + limits.REVERT
@@ -108,23 +108,7 @@ def test_they_end_with_their_steps_and_tell_what_they_did(cluster: Cluster, vict
     assert victims.clean(cluster["node-1"])
 
 
-def kill_main(peer: PeerProcess) -> None:
-    peer.kill()
-
-
-def stop_main(peer: PeerProcess) -> None:
-    peer.signal(signal.SIGSTOP)
-
-
-def kill_all(peer: PeerProcess) -> None:
-    children = peer.children()
-    peer.kill()
-    for child in children:
-        child.kill()
-    peer.start()
-
-
-@pytest.mark.parametrize("harm", [kill_main, stop_main, kill_all])
+@pytest.mark.parametrize("harm", HARMS)
 def test_whatever_is_killed_the_host_is_as_before(
     harm: Callable[[PeerProcess], None], cluster: Cluster, victims: Victims
 ) -> None:

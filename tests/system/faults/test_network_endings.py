@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from raftchaos import limits
+from tests.system.faults.harms import HARMS
 from tests.system.faults.networks import PORT, TwoHosts, lacking
 from tests.system.harness import Cluster, PeerProcess, orchestration, wait_until, words_of
 
@@ -90,23 +90,7 @@ def test_they_end_with_their_steps_and_tell_what_they_did(cluster: Cluster, wire
     assert wire.clean()
 
 
-def kill_main(peer: PeerProcess) -> None:
-    peer.kill()
-
-
-def stop_main(peer: PeerProcess) -> None:
-    peer.signal(signal.SIGSTOP)
-
-
-def kill_all(peer: PeerProcess) -> None:
-    children = peer.children()
-    peer.kill()
-    for child in children:
-        child.kill()
-    peer.start()
-
-
-@pytest.mark.parametrize("harm", [kill_main, stop_main, kill_all])
+@pytest.mark.parametrize("harm", HARMS)
 def test_whatever_is_killed_the_host_is_as_before(
     harm: Callable[[PeerProcess], None], cluster: Cluster, wire: Wire, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
 import socketserver
 import threading
@@ -16,6 +15,7 @@ import pytest
 
 from raftchaos import limits
 from raftchaos.proxy.faults import FAULTS
+from tests.system.faults.harms import HARMS
 from tests.system.harness import Cluster, PeerProcess, free_port, orchestration, wait_until, words_of
 
 BOUND = limits.LEASE + limits.REVERT
@@ -143,23 +143,7 @@ def test_they_end_with_their_steps_and_tell_what_they_did(cluster: Cluster, stre
     wait_until(lambda: not street.touched(), 5, "all proxies relay again")
 
 
-def kill_main(peer: PeerProcess) -> None:
-    peer.kill()
-
-
-def stop_main(peer: PeerProcess) -> None:
-    peer.signal(signal.SIGSTOP)
-
-
-def kill_all(peer: PeerProcess) -> None:
-    children = peer.children()
-    peer.kill()
-    for child in children:
-        child.kill()
-    peer.start()
-
-
-@pytest.mark.parametrize("harm", [kill_main, stop_main, kill_all])
+@pytest.mark.parametrize("harm", HARMS)
 def test_whatever_is_killed_all_proxies_relay_as_before(
     harm: Callable[[PeerProcess], None], cluster: Cluster, street: Street
 ) -> None:
