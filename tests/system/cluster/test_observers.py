@@ -35,6 +35,13 @@ def roles(peer: PeerProcess) -> dict[str, str]:
     return {node["name"]: node["role"] for node in peer.get("/api/v1/nodes")["nodes"]}
 
 
+def behind(leader: PeerProcess, name: str) -> int | None:
+    """How many entries of the log this member has not got yet, by the leader's own count."""
+    nodes: list[dict[str, Any]] = leader.get("/api/v1/nodes")["nodes"]
+    found: int | None = next(node["behind"] for node in nodes if node["name"] == name)
+    return found
+
+
 def cli(peer: PeerProcess, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raftchaos.cli.main", *words, "--peer", f"127.0.0.1:{peer.api}"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -76,9 +83,8 @@ def test_an_observer_is_promoted_restarted_and_removed(cluster: Cluster) -> None
     for name in ("node-3", "node-4"):
         observe(cluster, name)
     cluster.wait_ready()
-    leader = cluster.leader()
-    nodes = {node["name"]: node for node in leader.get("/api/v1/nodes")["nodes"]}
-    assert nodes["node-3"]["behind"] == 0
+    # by an entry for a moment, whenever one was just written
+    wait_until(lambda: behind(cluster.leader(), "node-3") == 0, 10, "node-3 has the whole log")
     assert cli(cluster["node-4"], "node", "promote", "node-3").returncode == 0
     expected = {"node-1": "voter", "node-2": "voter", "node-3": "voter", "node-4": "observer"}
     wait_until(lambda: roles(cluster["node-4"]) == expected, 10, "node-3 votes")
