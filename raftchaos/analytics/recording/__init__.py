@@ -1,0 +1,1 @@
+"""What was recorded: events and readings in time buckets of bounded memory."""
