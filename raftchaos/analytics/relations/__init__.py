@@ -1,0 +1,1 @@
+"""How numbers hang together: correlations, the impact of an experiment, the comparison of two."""
