@@ -141,6 +141,10 @@ LOG_BYTES_BEFORE_SNAPSHOT: Final = 16 * 1024 * 1024
 # ---- proxy
 PROXY_CONNECTIONS: Final = 4_096  # of one proxy
 PROXY_BUFFER: Final = 256 * 1024  # bytes held for one direction of a connection before reading pauses
+PROXY_SPLICE_READ: Final = 128 * 1024  # bytes in one read that show a bulk transfer, which the kernel may then move
+PROXY_SPLICE_LEAST: Final = 1024 * 1024  # bytes still to come that are worth it
+PROXY_SPLICE_PIPE: Final = 512 * 1024  # bytes that wait in the kernel for one direction
+PROXY_SPLICES: Final = 64  # directions at a time: their pipes are half of what the kernel gives to one user
 HTTP_HEAD: Final = 64 * 1024
 CONTROL_FRAME: Final = 1024 * 1024
 PROXY_BACKLOG: Final = 1_024  # connections that wait to be accepted, also while the proxy process restarts

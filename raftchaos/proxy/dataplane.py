@@ -18,6 +18,7 @@ from raftchaos.proxy.faults import FAULTS
 from raftchaos.proxy.listeners import listen_address
 from raftchaos.proxy.relay import Relay, reset_on_close
 from raftchaos.proxy.specs import FaultSpec, ProxySpec, split_address
+from raftchaos.proxy.splice import Splices
 from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.table import Effects, FaultTable
 from raftchaos.proxy.timers import Timers
@@ -35,6 +36,7 @@ class Proxy:
         self.faults: list[Fault] = []
         self.now = plane.clock.boot
         self.timers = plane.timers
+        self.splices = plane.splices
         self._plane = plane
         self._relays: dict[Relay, None] = {}  # oldest first
         self._entrance = Entrance(sock, self._accept)
@@ -65,7 +67,7 @@ class Proxy:
                 fault.began()
         self._entrance.set_open(not any(fault.refuses for fault in faults))
         for relay in list(self._relays):
-            relay.run(relay.engine.set_faults(faults, now))
+            relay.set_faults(faults, now)
 
     # ---- as the owner of relays
 
@@ -103,6 +105,7 @@ class DataPlane:
         self.clock = clock
         self.budget = Budget()
         self.timers = Timers(clock.boot)
+        self.splices = Splices()
         self.proxies: dict[str, Proxy] = {}
         self.table = FaultTable(FAULTS, self._faults_changed)
         self._lease_timer: asyncio.TimerHandle | None = None
@@ -166,6 +169,7 @@ class DataPlane:
         for name in list(self.proxies):
             await self.remove_proxy(name)
         self.timers.close()
+        self.splices.close()
 
     def _faults_changed(self, name: str) -> None:
         proxy = self.proxies.get(name)

@@ -128,6 +128,16 @@ class Engine:
         """Requests may be answered here, so that a client that sends but does not read must be held back."""
         return bool(self._messages.toxics)
 
+    # ---- bulk
+
+    def untouched(self, direction: int) -> int:
+        """How many bytes from the source of `direction` may now be relayed without being seen; 0 or less: none."""
+        return self._messages.untouched(direction) if self.passive else 0
+
+    def passed(self, direction: int, count: int) -> None:
+        """So many of them were."""
+        self._messages.passed(direction, count)
+
     # ---- faults
 
     def _attach(self, faults: Iterable[Fault], now: float, out: list[Command]) -> None:

@@ -27,14 +27,18 @@ from raftchaos.proxy.commands import (
     Wake,
 )
 from raftchaos.proxy.engine import Engine
+from raftchaos.proxy.pipes import DIRECTIONS
+from raftchaos.proxy.splice import Splice, Splices
 from raftchaos.proxy.stats import Stats
 from raftchaos.proxy.timers import Entry, Timers
+from raftchaos.proxy.toxic import Fault
 
 _WRITE = 1  # reasons to read nothing from one side: the other side takes nothing
 _ENGINE = 2  # the engine wants it
 _CONNECTING = 4  # there is no other side yet
 _TURN = 16  # it is the turn of others: a fault may take long over much data
 _ANSWERS = 8  # the client does not read the answers that a fault gives it
+_SPLICED = 32  # the kernel moves what comes
 _LARGE_READ = 64 * 1024
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
@@ -45,6 +49,7 @@ class Owner(Protocol):
     stats: Stats
     upstream: tuple[str, int]
     timers: Timers
+    splices: Splices
 
     def now(self) -> float:
         """CLOCK_BOOTTIME, seconds."""
@@ -106,6 +111,7 @@ class Relay:
         "_held",
         "_owner",
         "_sides",
+        "_splices",
         "_stats",
         "_timer",
         "engine",
@@ -118,6 +124,7 @@ class Relay:
         self.engine = engine
         self._sides = (Side(self, UPSTREAM), Side(self, DOWNSTREAM))  # by the direction that comes from them
         self._held = [0, 0]
+        self._splices: list[Splice | None] = [None, None]  # by direction
         self._early: list[bytes] = []  # what the client sent before the service was reached
         self._connecting: asyncio.Task[None] | None = None
         self._timer: Entry | None = None
@@ -164,7 +171,8 @@ class Relay:
         else:
             self._stats.bytes_down += len(data)
         if engine.passive and engine.track(direction, data):
-            transport.write(data)
+            if len(data) < limits.PROXY_SPLICE_READ or not self._splice(direction, data):
+                transport.write(data)
             return
         now = self._owner.now()
         self._owner.check_lease(now)
@@ -203,6 +211,56 @@ class Relay:
         self._owner.check_lease(now)
         self.run(self.engine.wake(now))
 
+    def set_faults(self, faults: Sequence[Fault], now: float) -> None:
+        """The faults on this connection are these now, also for what the kernel has moved until now."""
+        self.run(self.engine.set_faults(faults, now))
+        if not self.engine.passive:
+            for direction in DIRECTIONS:
+                self.unsplice(direction)
+
+    # ---- bulk
+
+    def _splice(self, direction: int, data: bytes) -> bool:
+        """Let the kernel move what follows `data`, if that can be done and is worth it. Data that was written before
+        goes first, so there must be none.
+        """
+        source, sink = self._sides[direction].transport, self._sides[1 - direction].transport
+        if source is None or sink is None or self._held[direction] or sink.get_write_buffer_size():
+            return False
+        if self.engine.untouched(direction) < limits.PROXY_SPLICE_LEAST or not (is_plain(source) and is_plain(sink)):
+            return False
+        fds = (source.get_extra_info("socket").fileno(), sink.get_extra_info("socket").fileno())
+        try:
+            self._splices[direction] = self._owner.splices.begin(self, direction, *fds, data)
+        except OSError:  # no pipe can be had for it: the usual way does as well
+            return False
+        self.hold(direction, _SPLICED)
+        return True
+
+    def untouched(self, direction: int) -> int:
+        """See `splice.Spliced`."""
+        return self.engine.untouched(direction)
+
+    def spliced(self, direction: int, count: int) -> None:
+        """See `splice.Spliced`."""
+        self.engine.passed(direction, count)
+        if direction == UPSTREAM:
+            self._stats.bytes_up += count
+        else:
+            self._stats.bytes_down += count
+
+    def unsplice(self, direction: int, broken: int | None = None) -> None:
+        """The kernel moves no more of this direction. What it has taken goes first. Idempotent."""
+        splice, self._splices[direction] = self._splices[direction], None
+        if splice is None:
+            return
+        held = splice.end()
+        if held and (transport := self._open_transport(direction)) is not None:
+            transport.write(held)
+        if broken is not None and (lost := self._sides[broken].transport) is not None:
+            lost.abort()  # the error was told to the splice, and is told but once
+        self.free(direction, _SPLICED)
+
     # ---- commands of the engine
 
     def run(self, commands: Sequence[Command]) -> None:
@@ -239,6 +297,8 @@ class Relay:
 
     def _open_transport(self, direction: int) -> asyncio.Transport | None:
         """To where `direction` leads, if that can still be written to."""
+        if self._splices[direction] is not None:
+            self.unsplice(direction)
         transport = self._sides[1 - direction].transport
         return None if transport is None or transport.is_closing() else transport
 
@@ -251,6 +311,8 @@ class Relay:
         self._timer = self._owner.timers.set(at, self._woken)
 
     def _close(self) -> None:
+        for direction in DIRECTIONS:
+            self.unsplice(direction)
         for side in self._sides:
             if side.transport is not None:
                 side.transport.close()
@@ -261,6 +323,8 @@ class Relay:
         self.engine.drop()
         if self._connecting is not None:
             self._connecting.cancel()
+        for direction in DIRECTIONS:
+            self.unsplice(direction)
         for side in self._sides:
             if side.transport is not None:
                 side.transport.abort()
@@ -310,6 +374,11 @@ def prepare(transport: asyncio.Transport) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     transport.set_write_buffer_limits(high=limits.PROXY_BUFFER)
+
+
+def is_plain(transport: asyncio.Transport) -> bool:
+    """Whether what is read from it is what its socket gets."""
+    return transport.get_extra_info("sslcontext") is None
 
 
 def reset_on_close(transport: asyncio.Transport) -> None:

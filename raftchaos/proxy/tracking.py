@@ -12,12 +12,14 @@ from collections.abc import Callable
 from raftchaos import limits
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM
 from raftchaos.proxy.framed import Framed, is_websocket
+from raftchaos.proxy.http1 import EndlessBody, LengthBody
 from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece, RequestReader, ResponseReader
 from raftchaos.proxy.pipes import Pipes
 from raftchaos.proxy.stats import Stats
 
 _TLS = b"\x16\x03"  # a handshake record of any version
 _HTTP2 = b"PRI * HTTP/2"
+_ENDLESS = 1 << 62
 
 
 class Tracker:
@@ -99,6 +101,21 @@ class Tracker:
                 self._go_raw(b"")
         self._released[DOWNSTREAM] = len(self._responses.part)
         self._changed()
+
+    def untouched(self, direction: int) -> int:
+        """How many bytes may pass unseen: of a body all but the last, which ends the message."""
+        if self.kind:
+            return 0 if self._framed is not None else _ENDLESS
+        body = (self._requests if direction == UPSTREAM else self._responses).body
+        if isinstance(body, EndlessBody):
+            return _ENDLESS
+        return body.remaining - 1 if isinstance(body, LengthBody) else 0
+
+    def passed(self, direction: int, count: int) -> None:
+        """So many bytes have passed unseen."""
+        body = (self._requests if direction == UPSTREAM else self._responses).body
+        if isinstance(body, LengthBody):
+            body.remaining -= count
 
     def quiet(self) -> bool:
         """Whether nothing is held and nothing is to be answered, so that following will do."""
