@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "template": "Print an example document to start from.",
     "fault": "Tell which faults there are and what is on; put one on, take it back.",
     "proxy": "List, add and remove the proxies of a peer.",
+    "analytics": "Find anomalies in anybody's data.",
     "halt": "Take every fault back at once and start nothing more.",
     "resume": "Lift the halt.",
     "token": "Give callers and joining peers tokens, list and revoke them.",

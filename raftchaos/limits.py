@@ -221,3 +221,7 @@ LOOP_LATE_MEMORY: Final = 0.85  # of the lateness is left after each probe: 3 s 
 DISK_FREE: Final = 64 * 1024 * 1024  # less free space than this makes a node degraded
 STOP_TIMEOUT: Final = 5.0  # of each part of a graceful stop
 HAND_OVER: Final = 1.0  # a leader that stops gives another this long to take over
+
+# ---- analytics
+CSV_LINE: Final = 64 * 1024  # bytes of one line of `timestamp,value`; a longer one is no such file
+CSV_BACKWARDS: Final = 3600.0  # a clock that was put back may repeat an hour; beyond it the rows are in disorder
