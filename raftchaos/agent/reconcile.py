@@ -101,7 +101,7 @@ class View:
     happened: Mapping[str, bool] = field(default_factory=dict)
     """One-shot runs that were done (True), or that may have been (False)."""
     troubles: Mapping[str, str] = field(default_factory=dict)
-    """Runs that could not be switched amid their time, and why."""
+    """Runs that have failed amid their time, and why."""
     unfinished: frozenset[str] = frozenset()
     """Runs whose undo record is open."""
     grants: Mapping[RunId, int] = field(default_factory=dict)

@@ -315,7 +315,7 @@ class RunExecutor(Protocol):
         ...
 
     def troubles(self) -> Mapping[str, str]:
-        """Runs of which something could not be switched on or off again amid their time, and why: they have failed."""
+        """Runs that have failed amid their time, and why: something went off by itself, or could not be switched."""
         ...
 
     def happened(self) -> dict[str, bool]:

@@ -18,6 +18,9 @@ from raftchaos.model.faults.base import FaultType, Parameters
 
 P = TypeVar("P", bound=Parameters)
 
+Lost = Mapping[tuple[str, str], str]
+"""Uses that are off although nobody took them back, by key and target, and why."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeContext:
@@ -115,6 +118,12 @@ class Fault(Protocol):
         under the undo journal's lock, every half second, while something is on; be quick."""
         ...
 
+    async def lost(self) -> Lost:
+        """What has gone off amid its run, as far as that is known without much ado: asked every half second, while
+        something is on. Its run fails with these words; it is not put on again, for whoever ended it may have meant it.
+        """
+        ...
+
     async def effects(self, key: str, target: str) -> dict[str, int]:
         """What it has done so far, while it is on."""
         ...
@@ -174,6 +183,10 @@ class CatalogueFault(Generic[P]):
 
     async def renew(self, lease_end: float) -> None:
         """Nothing outside of main holds a deadline, unless a subclass says so."""
+
+    async def lost(self) -> Lost:
+        """Nothing is noticed, unless a subclass says so."""
+        return {}
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
         """Nothing is known before the recovery, unless a subclass says so."""

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from raftchaos.errors import InjectionFailed, NotFound, RecoveryFailed, Refused
-from raftchaos.faults.base import Host, NodeContext
+from raftchaos.faults.base import Host, Lost, NodeContext
 from raftchaos.faults.network import guard, places, rules, undo, where
 from raftchaos.faults.network.dns import matches
-from raftchaos.faults.network.fault import blocking
 from raftchaos.faults.network.places import CommandFailed, Place, PlaceGone
 from raftchaos.faults.processes.selecting import target as shortened
 from raftchaos.faults.records import Step
 from raftchaos.faults.resources.helper_fault import HelperFault
+from raftchaos.faults.threads import blocking
 from raftchaos.faults.undo_plan import StepFailed
 from raftchaos.files import read_regular
 from raftchaos.model.faults.dns_answer import FAULT, DnsAnswerParameters
@@ -39,6 +39,7 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
         self._places: dict[str, Place] = {}
         self._tables: dict[tuple[str, str], Step] = {}
         self._beginning: dict[str, dict[str, Any]] = {}
+        self._lapsed: set[tuple[str, str]] = set()
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
         """The namespace. Peers that this one finds by name are left alone, unless that net is disarmed."""
@@ -66,6 +67,7 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
     async def inject(self, key: str, target: str, parameters: Mapping[str, Any], seed: int, lease_end: float) -> None:
         """Start the resolver, which turns the questions to itself once it listens."""
         step = self._tables[key, target]
+        self._lapsed.discard((key, target))
         told = {"table": step["table"], "comment": rules.comment_of(key, self.type), "deadline": lease_end}
         self._beginning[target] = {**told, "inode": step["inode"], "path": step["path"]}
         await super().inject(key, target, parameters, seed, lease_end)
@@ -106,13 +108,21 @@ class DnsAnswer(HelperFault[DnsAnswerParameters]):
                     text = rules.renewal_text([step["table"]], left)
                     await blocking(places.run, undo.place_of(step), ["nft", "-f", "-"], text)
                 except CommandFailed as error:
-                    raise InjectionFailed(f"nftables did not renew the table of the resolver: {error}") from None
+                    if not error.nothing_there:
+                        raise InjectionFailed(f"nftables did not renew the table of the resolver: {error}") from None
+                    self._lapsed.add(pair)
                 except PlaceGone:
-                    continue
+                    self._lapsed.add(pair)
+
+    async def lost(self) -> Lost:
+        """Also those whose questions are not turned to the resolver any more."""
+        gone = dict.fromkeys(self._lapsed, "its rules in nftables, or its network namespace, are gone")
+        return {**gone, **await super().lost()}
 
     async def forget(self, key: str, target: str) -> None:
         """Drop what is kept of one use."""
         self._tables.pop((key, target), None)
+        self._lapsed.discard((key, target))
         await super().forget(key, target)
 
 

@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 from raftchaos import limits
 from raftchaos.clock import Clock
@@ -22,15 +23,16 @@ from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, Host, NodeContext
 from raftchaos.faults.defects import told_as
 from raftchaos.faults.inventory import take_inventory
+from raftchaos.faults.lost import find_lost
 from raftchaos.faults.records import Effects
 from raftchaos.faults.rhythm import beats, without_rhythm
+from raftchaos.faults.threads import blocking
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.faults.uses import Use, inject_all, kind_of, recover_all, total_of, undo_plan_of
 from raftchaos.model.faults import FAULTS
 from raftchaos.model.faults.described import nothing_touched
 from raftchaos.model.resolved import SEED_MAX, ResolvedStep
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _LOCK_POLL = 0.01
@@ -79,6 +81,8 @@ class FaultExecutor:
         host.inherited[:] = [self._journal.lock_fd]
         self._left_behind = self.unfinished()
         self._gate = asyncio.Lock()
+        # Not the loop's own threads: those undo, and must not wait for a look-up that hangs.
+        self._looking = ThreadPoolExecutor(limits.LOOKS, "looking")
         self._uses: dict[str, tuple[Use, ...]] = {}
         self._told: dict[str, Effects] = {}
         self._forgotten: set[str] = set()
@@ -116,7 +120,9 @@ class FaultExecutor:
         """Those of each fault. Looked up in a thread: /proc, the kernel and a container runtime take their time."""
         context = NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
         wanted = [(self._fault(fault.type), fault.parameters) for fault in step.faults]
-        return await _in_thread(lambda: [_resolved(fault, parameters, context) for fault, parameters in wanted])
+        return await blocking(
+            lambda: [_resolved(fault, parameters, context) for fault, parameters in wanted], pool=self._looking
+        )
 
     def uses(self, run: str) -> tuple[tuple[str, str], ...]:
         """The fault types and targets of a run that was started and not forgotten."""
@@ -141,7 +147,7 @@ class FaultExecutor:
         }
 
     def troubles(self) -> Mapping[str, str]:
-        """Runs that could not be switched on or off again amid their time, and why."""
+        """Runs that have failed amid their time, and why: something could not be switched, or has gone off."""
         return self._troubles
 
     def unfinished(self) -> frozenset[str]:
@@ -154,6 +160,7 @@ class FaultExecutor:
         """Renew what holds a deadline outside of main, and switch what pulses, until it is cancelled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
+            group.create_task(self._watch())
             while True:
                 await self._renewed.wait()
                 self._renewed.clear()
@@ -183,6 +190,18 @@ class FaultExecutor:
         except (RaftchaosError, TimeoutError) as error:  # the next renewal of the lease comes soon
             log.warning("could not renew what is on: %s", error or "it took too long")
 
+    async def _watch(self) -> None:
+        """Notice what has gone off amid its run: the agent ends that."""
+        while True:
+            await asyncio.sleep(limits.LOST_LOOK)
+            for run, problem in (await find_lost(self._uses)).items():
+                self._fail(run, problem)
+
+    def _fail(self, run: str, problem: str) -> None:
+        if run not in self._troubles:
+            self._troubles[run] = problem
+            self.on_trouble()
+
     async def inventory(self) -> tuple[SeenFault, ...]:
         """What is on, as read back from the world, beside what the undo journal says."""
         return await take_inventory(self._faults, self._uses, self._journal.open_records())
@@ -202,7 +221,7 @@ class FaultExecutor:
             if run in self._journal.records():
                 raise Conflict(f"the run {run} was started before; a run is started once")
             self._uses[run] = uses
-            await _in_thread(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses))
+            await blocking(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses))
             try:
                 lease_end = permit()  # the disk may have taken its time
                 self._check(epoch)
@@ -267,8 +286,7 @@ class FaultExecutor:
             await self._until(due)
             problem = problem or await recover_all([use])
             if problem:
-                self._troubles[run] = problem
-                self.on_trouble()
+                self._fail(run, problem)
                 return
             beat = next(use.beats)
             due += beat.wait
@@ -338,11 +356,12 @@ class FaultExecutor:
         if self._journal.oversized:
             with contextlib.suppress(RaftchaosError):  # the next one compacts
                 async with self._locked():
-                    await _in_thread(self._journal.compact, tuple(self._forgotten))
+                    await blocking(self._journal.compact, tuple(self._forgotten))
                     self._forgotten.clear()
 
     def close(self) -> None:
-        """Let go of the undo journal."""
+        """Let go of the undo journal, and of threads that still look for targets."""
+        self._looking.shutdown(wait=False, cancel_futures=True)
         self._journal.close()
 
     # ---- helpers
@@ -378,13 +397,3 @@ def fault_seed(seed: int, step: str, index: int) -> int:
 def _resolved(fault: Fault, parameters: Mapping[str, Any], context: NodeContext) -> tuple[str, ...]:
     with told_as(Refused, fault.type):
         return fault.resolve(parameters, context)
-
-
-async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run something that blocks in a thread; a cancellation waits for its end, since it holds the lock meanwhile."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise

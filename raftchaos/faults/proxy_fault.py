@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raftchaos.errors import NotFound
-from raftchaos.faults.base import CatalogueFault, Host, NodeContext
+from raftchaos.faults.base import CatalogueFault, Host, Lost, NodeContext
 from raftchaos.faults.records import Step
 from raftchaos.model.faults import FaultType, ProxyFaultParameters
 
@@ -22,6 +22,7 @@ class ProxyFault(CatalogueFault[ProxyFaultParameters]):
         assert issubclass(catalogue.parameters, ProxyFaultParameters)
         super().__init__(catalogue, catalogue.parameters, host)
         self._proxy = host.proxy
+        self._on: set[tuple[str, str]] = set()
 
     def resolve(self, parameters: Mapping[str, Any], node: NodeContext) -> tuple[str, ...]:
         """The named proxies, or all of the node."""
@@ -44,10 +45,20 @@ class ProxyFault(CatalogueFault[ProxyFaultParameters]):
         name = target.removeprefix(PREFIX)
         own = {field: value for field, value in parameters.items() if field != "proxy"}
         await self._proxy.inject(key_on(key, target), self.type, name, own, seed, lease_end)
+        self._on.add((key, target))
 
     async def recover(self, key: str, target: str) -> dict[str, int]:
         """Ask the proxy process to end it; returns its counters."""
+        self._on.discard((key, target))
         return await self._proxy.recover(key_on(key, target))
+
+    async def lost(self) -> Lost:
+        """What the proxy process does not bear, although it has the whole table: it saw the lease end, or refused."""
+        expected = set(self._on)
+        if not expected or not self._proxy.ready:
+            return {}
+        active = await self._proxy.active()
+        return {use: "the proxy process has ended it" for use in expected if key_on(*use) not in active}
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
         """The counters of the proxy process."""

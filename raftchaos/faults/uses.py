@@ -32,6 +32,8 @@ class Use:
     first: Beat = AT_ONCE
     on: bool = False
     """It is, or may be, on. A one-shot fault: it was done, and its effect was not read yet."""
+    whole: bool = False
+    """It is on for certain, and nobody has begun to take it back."""
     past: dict[str, int] = field(default_factory=lambda: {"touched": 0})
     """What it did up to when it was last taken back."""
 
@@ -40,9 +42,11 @@ class Use:
         self.on = True
         with told_as(InjectionFailed, self.fault.type):
             await self.fault.inject(self.key, self.target, self.parameters, self.seed, lease_end)
+        self.whole = True
 
     async def recover(self) -> None:
         """Take it back, if it is not off. Raises `RaftchaosError` if it is still on."""
+        self.whole = False
         if self.on:
             with told_as(RecoveryFailed, self.fault.type):
                 effects.add(self.past, await self.fault.recover(self.key, self.target))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raftchaos.errors import InjectionFailed
-from raftchaos.faults.base import NodeContext
+from raftchaos.faults.base import Lost, NodeContext
 from raftchaos.faults.records import Step
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class BurnFault:
 
     async def renew(self, lease_end: float) -> None:
         """Nothing outside of main holds a deadline."""
+
+    async def lost(self) -> Lost:
+        """Nothing ends it but its run."""
+        return {}
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
         """Nobody asks a simulated machine."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from raftchaos.errors import InjectionFailed, NotFound, RecoveryFailed, Refused
 from raftchaos.faults import effects
-from raftchaos.faults.base import CatalogueFault, Host, NodeContext
+from raftchaos.faults.base import CatalogueFault, Host, Lost, NodeContext
 from raftchaos.faults.network import guard, names, places, rules, scan, undo, where
 from raftchaos.faults.network.places import CommandFailed, Place, PlaceGone
 from raftchaos.faults.network.rules import Deed, Network, Table, Traffic
 from raftchaos.faults.records import Step
+from raftchaos.faults.threads import blocking
 from raftchaos.faults.undo_plan import StepFailed
 from raftchaos.model.faults import FaultType
 from raftchaos.model.faults.network import NamespaceParameters
@@ -47,6 +47,8 @@ class Use:
     table: str
     steps: list[Step]
     on: bool = False
+    lost: str = ""
+    """Why it is off although nobody took it back."""
     counted: dict[str, int] = field(default_factory=lambda: {"touched": 0})
     watch: names.NameWatch | None = None
 
@@ -138,7 +140,7 @@ class TableFault(CatalogueFault[P], Generic[P]):
         known += await names.ports_of(cluster_names)
         traffic = self._check(wanted, use.spot, networks, known)
         comment = rules.comment_of(key, self.type)
-        use.on = True
+        use.on, use.lost = True, ""
         await self.prepare(use, wanted)
         text = rules.table_text(Table(use.table, comment, traffic, self.deed(wanted)), _left(lease_end))
         await self._nft(use.spot.place, text)
@@ -180,23 +182,34 @@ class TableFault(CatalogueFault[P], Generic[P]):
 
     async def renew(self, lease_end: float) -> None:
         """Let the tables live longer, those of a namespace together. One that has ended stays so."""
-        together: dict[Place, list[str]] = {}
+        together: dict[Place, list[Use]] = {}
         for use in self._uses.values():
-            if use.on:
-                together.setdefault(use.spot.place, []).append(use.table)
-        for place, tables in together.items():
+            if use.on and not use.lost:
+                together.setdefault(use.spot.place, []).append(use)
+        for place, uses in together.items():
             try:
-                await self._nft(place, rules.renewal_text(tables, _left(lease_end)))
-            except (InjectionFailed, NotFound):
-                await self._renew_each(place, tables, lease_end)
+                await self._renew(place, uses, lease_end)
+            except (CommandFailed, PlaceGone):
+                await self._renew_each(place, uses, lease_end)
 
-    async def _renew_each(self, place: Place, tables: Iterable[str], lease_end: float) -> None:
-        """One of them is gone: by the lease, by the reaper, or with its namespace. The others go on."""
-        for table in tables:
+    async def _renew(self, place: Place, uses: Sequence[Use], lease_end: float) -> None:
+        text = rules.renewal_text([use.table for use in uses], _left(lease_end))
+        await blocking(places.run, place, ["nft", "-f", "-"], text, self._host.inherited)
+
+    async def _renew_each(self, place: Place, uses: Sequence[Use], lease_end: float) -> None:
+        """One of them is gone: by the lease, by somebody's hand, or with its namespace. The others go on."""
+        for use in uses:
             try:
-                await self._nft(place, rules.renewal_text([table], _left(lease_end)))
-            except (InjectionFailed, NotFound):
-                continue
+                await self._renew(place, [use], lease_end)
+            except PlaceGone as error:
+                use.lost = str(error)
+            except CommandFailed as error:
+                if error.nothing_there:
+                    use.lost = "its rules in nftables have lapsed, or were deleted"
+
+    async def lost(self) -> Lost:
+        """What could not be renewed because it is not there any more."""
+        return {pair: use.lost for pair, use in self._uses.items() if use.lost}
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
         """The counters as they stand."""
@@ -239,16 +252,6 @@ class TableFault(CatalogueFault[P], Generic[P]):
         if use.watch is not None:
             await use.watch.stop()
             use.watch = None
-
-
-async def blocking(function: Callable[..., T], *arguments: Any) -> T:
-    """Run what waits for a tool in a thread. A cancellation waits for its end: nothing is done behind one's back."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
 
 
 def _left(lease_end: float) -> float:

@@ -9,12 +9,13 @@ from typing import Generic, TypeVar
 from raftchaos.errors import InjectionFailed, NotFound, Refused
 from raftchaos.faults.base import Host
 from raftchaos.faults.network import queues, where
-from raftchaos.faults.network.fault import Spot, TableFault, Use, blocking
+from raftchaos.faults.network.fault import Spot, TableFault, Use
 from raftchaos.faults.network.hosts_fault import traffic_of
 from raftchaos.faults.network.places import CommandFailed, Place, PlaceGone
 from raftchaos.faults.network.queues import ForeignQueue
 from raftchaos.faults.network.rules import Traffic
 from raftchaos.faults.records import Step
+from raftchaos.faults.threads import blocking
 from raftchaos.model.faults import FaultType
 from raftchaos.model.faults.network import NetworkParameters
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from raftchaos import limits
 from raftchaos.errors import InjectionFailed, RecoveryFailed
-from raftchaos.faults.base import CatalogueFault, Host
+from raftchaos.faults.base import CatalogueFault, Host, Lost
 from raftchaos.faults.records import Step
 from raftchaos.faults.resources import counts, groups, marks, undo
 from raftchaos.faults.undo_plan import StepFailed
@@ -140,6 +140,14 @@ class HelperFault(CatalogueFault[P], Generic[P]):
         for load in self._loads.values():
             if load.process is not None and load.effect is None:
                 _tell(load.process, repr(lease_end))
+
+    async def lost(self) -> Lost:
+        """Loads whose helper has ended by itself or was killed."""
+        return {
+            use: counts.read(load.folder).problem or f"the process that bears the load ended with exit code {code}"
+            for use, load in self._loads.items()
+            if load.effect is None and load.process is not None and (code := load.process.poll()) is not None
+        }
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
         """What it counted up to a moment ago."""

@@ -100,6 +100,7 @@ async def test_it_ends_with_the_lease_by_itself(hosts: TwoHosts, answer: Make) -
         await fault.fault.renew(boot() + 1.5)
         await asyncio.sleep(0.25)
     assert (await ask(hosts, "a.test"))["addresses"] == ["203.0.113.1"], "it was renewed"
+    assert not await fault.fault.lost()
     until = boot() + 6
     while (await ask(hosts, "a.test")).get("addresses") != REAL:
         assert boot() < until
@@ -115,6 +116,7 @@ async def test_a_resolver_that_dies_takes_no_names_along(hosts: TwoHosts, answer
     while (await ask(hosts, "other.test")).get("addresses") != REAL:
         await fault.fault.renew(boot() + 1.5)
         assert boot() < until, "questions still go to a resolver that is gone"
+    assert [target for _, target in await fault.fault.lost()] == list(fault.targets)
 
 
 async def test_the_reaper_takes_it_back_by_the_plan(hosts: TwoHosts, answer: Make) -> None:

@@ -150,7 +150,9 @@ async def test_the_kernel_ends_it_with_the_lease(hosts: TwoHosts, make: Make) ->
     while not await connects(hosts):
         assert boot() < until, "nobody took it back, and it goes on"
     assert await fault.seen() == []
+    assert not await fault.fault.lost()
     await fault.fault.renew(boot() + 5.0)
+    assert [target for _, target in await fault.fault.lost()] == list(fault.targets)
     assert await connects(hosts), "a lease that has ended is not extended"
 
 

@@ -138,7 +138,9 @@ async def test_a_load_ends_with_its_lease_and_goes_on_with_a_later_one(make: Mak
     await fault.fault.renew(time.clock_gettime(time.CLOCK_BOOTTIME) + 4.0)
     await asyncio.sleep(2.5)
     assert not gone(running)
+    assert not await fault.fault.lost()
     await until(lambda: gone(running), "the end of the load at the end of its lease", 10)
+    assert [target for _, target in await fault.fault.lost()] == list(fault.targets)
     assert fault.reap()["cpu_ms"] > 500
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -342,6 +343,29 @@ async def test_a_defect_of_a_recovery_leaves_the_record_open(bench: Bench, monke
 
 def broken(*_: object) -> None:
     raise KeyError("no such thing")
+
+
+async def test_look_ups_that_hang_hold_up_no_undo(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(type(bench.fault("latency")), "resolve", lambda *_: ("proxy:web",) if go_on.wait(10) else ())
+    looks = [asyncio.create_task(bench.executor.resolve(STEP)) for _ in range(40)]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(bench.journal.records)
+    finally:
+        go_on.set()
+    assert await asyncio.gather(*looks) == [("proxy:web",)] * 40
+    bench.executor.close()
+
+
+async def test_what_the_proxy_process_bears_no_more_has_gone_off(bench: Bench) -> None:
+    await bench.start()
+    fault = bench.fault("latency")
+    assert await fault.lost() == {}
+    await bench.proxy.recover(RUN + "#0@api")
+    assert list(await fault.lost()) == [(RUN + "#0", "proxy:api")]
+    await bench.executor.recover(RUN)
+    assert await fault.lost() == {}
 
 
 def test_every_fault_of_the_catalogue_can_be_done_and_reverts_in_time(bench: Bench) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from raftchaos import limits
 from raftchaos.clock import SystemClock
 from raftchaos.errors import InjectionFailed, Refused
-from raftchaos.faults.base import Host, NodeContext
+from raftchaos.faults.base import Host, Lost, NodeContext
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.faults.records import Step
 from raftchaos.faults.rhythm import beats, without_rhythm
@@ -42,6 +43,7 @@ class Recording:
         self.renewed: list[float] = []
         self.changed = asyncio.Event()
         self.fails = False
+        self.gone: dict[tuple[str, str], str] = {}
         self.observed: list[tuple[str, str]] | None = None
         self.journal: UndoJournal | None = None
 
@@ -72,6 +74,9 @@ class Recording:
     async def renew(self, lease_end: float) -> None:
         self.renewed.append(lease_end)
         self.changed.set()
+
+    async def lost(self) -> Lost:
+        return self.gone
 
     async def effects(self, key: str, target: str) -> dict[str, int]:
         return {"touched": 1}
@@ -206,6 +211,25 @@ async def test_a_pulse_that_cannot_come_on_again_is_told(bench: Bench) -> None:
     assert (await bench.executor.recover(RUN)).ok
     assert fault.calls[-1] == "recover"
     await bench.executor.forget(RUN)
+    assert not bench.executor.troubles()
+
+
+async def test_a_fault_that_went_off_amid_its_run_is_told_and_not_put_on_again(bench: Bench) -> None:
+    fault = await bench.start("continuous")
+    fault.gone = {(f"{RUN}#0", "thing:one"): "somebody killed it"}
+    async with asyncio.timeout(SOON):
+        await bench.troubled.wait()
+    expected = "continuous on thing:one went off amid its run: somebody killed it"
+    assert bench.executor.troubles() == {RUN: expected}
+    assert (await bench.executor.recover(RUN)).ok
+    assert fault.calls == ["inject", "recover"]
+
+
+async def test_a_pulse_that_is_off_has_not_gone_off_by_itself(bench: Bench) -> None:
+    fault = await bench.start("continuous", pulse=pulse(0.1, 60.0))
+    await fault.called(2)
+    fault.gone = {(f"{RUN}#0", "thing:one"): "it is not there"}
+    await asyncio.sleep(2 * limits.LOST_LOOK)
     assert not bench.executor.troubles()
 
 
