@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from raftchaos.errors import RaftchaosError
+from raftchaos.errors import MachineUnusable, RaftchaosError
+
+if TYPE_CHECKING:
+    from raftchaos.faults.base import Fault
 
 log = logging.getLogger(__name__)
 
@@ -22,3 +26,12 @@ def told_as(wanted: type[RaftchaosError], fault: str) -> Iterator[None]:
         log.exception("defect in the fault %s", fault)
         said = f"{type(error).__name__}: {error}"
         raise wanted(f"defect in the fault {fault}: {said}", hint="the log of the node has the traceback") from error
+
+
+def why_not(fault: Fault) -> str:
+    """Why this machine cannot do a fault, "" if it can. One that cannot even say so cannot be done."""
+    try:
+        with told_as(MachineUnusable, fault.type):
+            return fault.why_not()
+    except RaftchaosError as error:
+        return str(error)

@@ -21,7 +21,7 @@ from raftchaos.core.services import SeenFault
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, Host, NodeContext
-from raftchaos.faults.defects import told_as
+from raftchaos.faults.defects import told_as, why_not
 from raftchaos.faults.inventory import take_inventory
 from raftchaos.faults.lost import find_lost
 from raftchaos.faults.records import Effects
@@ -74,7 +74,7 @@ class FaultExecutor:
         self._meter = host.meter
         self._proxies = proxies
         every = build_faults(host) if faults is None else faults
-        self.unable = {name: problem for name, fault in sorted(every.items()) if (problem := fault.why_not())}
+        self.unable = {name: problem for name, fault in sorted(every.items()) if (problem := why_not(fault))}
         """The fault types that this machine cannot do, and why not."""
         self._faults = {name: fault for name, fault in every.items() if name not in self.unable}
         self._journal = UndoJournal(host.data_dir)

@@ -14,7 +14,7 @@ import pytest
 from raftchaos import limits
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, ProxyUnavailable, RaftchaosError, Refused, UsageError
 from raftchaos.faults import FAULT_MODULES, build_faults
-from raftchaos.faults.base import Fault, Host
+from raftchaos.faults.base import CatalogueFault, Fault, Host
 from raftchaos.faults.executor import FaultExecutor, fault_seed
 from raftchaos.faults.twin import InMemoryProxy
 from raftchaos.faults.undo import UndoJournal
@@ -326,6 +326,17 @@ async def test_a_defect_of_a_fault_is_told_as_its_error(
         await bench.start()
     assert (await bench.executor.recover(RUN)).ok
     assert bench.executor.unfinished() == frozenset()
+
+
+def test_a_fault_that_cannot_say_whether_it_can_is_not_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(CatalogueFault, "why_not", lambda fault: broken() if fault.type == "latency" else "")
+        bench = Bench(tmp_path)
+    assert bench.executor.types == ("http_error", "reset_peer")
+    assert bench.executor.unable == {"latency": "defect in the fault latency: KeyError: 'no such thing'"}
+    assert "defect in the fault latency" in caplog.text
 
 
 async def test_a_defect_of_a_recovery_leaves_the_record_open(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
