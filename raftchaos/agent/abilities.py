@@ -1,8 +1,9 @@
 """Asks every target whether it can do the steps of a task, before the task is accepted, and answers others who ask.
 
 The registry says which faults a machine can do; only the machine itself knows whether there is such an interface, such
-a process, or a qdisc in the way. A target that does not answer in time has not refused: its runs will say what
-happened.
+a process, or a qdisc in the way. A target that the registry has as active and that does not answer has not said that it
+can, so the task is refused; it is active no more soon, if it is down. Without a quorum nobody is waited for: the write
+that comes next says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from raftchaos.core.interfaces import ReplicatedLog, RunExecutor
 from raftchaos.core.progress import ASSIGNED
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.errors import RaftchaosError, Refused
+from raftchaos.model.nodes import Node, NodeStatus
 from raftchaos.model.resolved import ResolvedOrchestration, ResolvedStep
 
 ASK = "canYou"
@@ -41,12 +43,14 @@ class Abilities:
         *,
         name: str,
         log: ReplicatedLog,
+        nodes: Callable[[], Mapping[str, Node]],
         mailbox: Mailbox,
         executor: Callable[[], RunExecutor],
         request_ids: RequestIds,
     ) -> None:
         self._name = name
         self._log = log
+        self._nodes = nodes
         self._executor = executor
         self._request_ids = request_ids
         self._waiting: dict[str, asyncio.Future[tuple[str, ...]]] = {}
@@ -70,24 +74,40 @@ class Abilities:
                 )
 
     async def ask(self, steps: Sequence[ResolvedStep], nodes: Sequence[str]) -> Problems:
-        """What these nodes say, those that answer within `limits.CAN_WAIT`."""
+        """What these nodes say within `limits.CAN_WAIT`, or that they say nothing. Of nodes that are known to be down,
+        and without a quorum of all that are silent, there is no word."""
         text = json.dumps([step.to_dict() for step in steps])
         pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
         found = {self._name: await self._problems(steps)} if self._name in nodes else {}
-        asked: dict[str, str] = {}
-        for node in nodes:
-            request = self._request_ids.next()
-            message = {"type": ASK, "id": request, "from": self._name, "to": node, "steps": pieces}
-            if node != self._name and self._send(node, message):
-                self._waiting[request] = asyncio.get_running_loop().create_future()
-                asked[request] = node
+        asked = {self._request_ids.next(): node for node in nodes if node != self._name}
+        self._waiting |= {request: asyncio.get_running_loop().create_future() for request in asked}
         try:
-            if asked:
-                await asyncio.wait([self._waiting[request] for request in asked], timeout=limits.CAN_WAIT)
+            async with asyncio.timeout(limits.CAN_WAIT):
+                await asyncio.gather(*(self._hear(request, node, pieces) for request, node in asked.items()))
+        except TimeoutError:
+            pass  # who is silent is told below
         finally:
             answers = {node: self._waiting.pop(request) for request, node in asked.items()}
-        told = {node: answer.result() for node, answer in answers.items() if answer.done()}
-        return found | {node: problems for node, problems in told.items() if len(problems) == len(steps)}
+        for node, answer in answers.items():
+            if answer.done() and not answer.cancelled() and len(answer.result()) == len(steps):
+                found[node] = answer.result()
+            elif self._expected(node):
+                found[node] = (f"it is active and has not answered within {limits.CAN_WAIT:g} s",) * len(steps)
+        return found
+
+    async def _hear(self, request: str, node: str, pieces: Sequence[str]) -> None:
+        """Ask one node, as soon as there is a way to it, and wait for its answer as long as one is to be expected."""
+        message = {"type": ASK, "id": request, "from": self._name, "to": node, "steps": pieces}
+        answer, sent = self._waiting[request], False
+        while not answer.done() and self._expected(node):
+            sent = sent or self._send(node, message)
+            await asyncio.wait([answer], timeout=limits.CAN_LOOK)
+
+    def _expected(self, node: str) -> bool:
+        """Whether an answer is to be expected: the node is active, and there is a quorum that would know better."""
+        status, known = self._log.status(), self._nodes().get(node)
+        active = known is not None and known.status is NodeStatus.ACTIVE
+        return active and status.quorum.has_quorum and status.leader is not None
 
     async def _problems(self, steps: Sequence[ResolvedStep]) -> tuple[str, ...]:
         return tuple([await self._problem(step) for step in steps])

@@ -331,7 +331,8 @@ class PeerServices(Protocol):
     async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
         """Asks every target whether it can do its steps; a task that exists is not looked at again.
 
-        Raises Refused with what each of them lacks. Changes nothing; a target that does not answer is not waited for.
+        Raises Refused with what each of them lacks, or that it is active and does not answer. Changes nothing; who is
+        known to be down is not waited for.
         """
         ...
 

@@ -167,7 +167,12 @@ class Assembly:
         )
         self.membership = Membership(log=replica, mailbox=mailbox, state=lambda: machine.state, request_ids=request_ids)
         self.abilities = Abilities(
-            name=name, log=replica, mailbox=mailbox, executor=lambda: self.executor, request_ids=request_ids
+            name=name,
+            log=replica,
+            nodes=lambda: machine.state.nodes,
+            mailbox=mailbox,
+            executor=lambda: self.executor,
+            request_ids=request_ids,
         )
         self.vitals = Vitals(
             data,

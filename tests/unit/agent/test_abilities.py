@@ -1,8 +1,9 @@
-"""Before a task is accepted its targets say whether they can; one that does not answer is not waited for."""
+"""Before a task is accepted its targets say whether they can; one that does not answer is named."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from raftchaos.consensus.twin import InMemoryNetwork, InMemoryReplica
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.request_ids import RequestIds
 from raftchaos.errors import NotFound, Refused
+from raftchaos.model.nodes import Node, NodeStatus
 from raftchaos.model.resolved import (
     CoordinationMode,
     ResolvedFault,
@@ -39,6 +41,7 @@ class Executor:
 class Peers:
     def __init__(self, lacking: dict[str, dict[str, str]]) -> None:
         self.network = InMemoryNetwork()
+        self.nodes = {name: Node(name, 1, "", "", "") for name in lacking}
         self.abilities: dict[str, Abilities] = {}
         for name, found in lacking.items():
             replica = InMemoryReplica(name, ReplicatedState(), self.network)
@@ -46,6 +49,7 @@ class Peers:
             self.abilities[name] = Abilities(
                 name=name,
                 log=replica,
+                nodes=lambda: self.nodes,
                 mailbox=Mailbox(replica),
                 executor=lambda executor=executor: executor,
                 request_ids=RequestIds(name, 1),
@@ -91,10 +95,39 @@ async def test_where_the_cluster_chooses_one_that_can_is_enough() -> None:
             await peers.check(document(CoordinationMode.PEER_TO_PEER))
 
 
-async def test_a_target_that_is_away_is_not_waited_for_long() -> None:
+@pytest.mark.parametrize("at", ["a", "c"])
+async def test_a_target_that_is_active_and_silent_refuses_the_whole(at: str) -> None:
+    async with Peers({"a": {}, "b": {}, "c": {}}) as peers:
+        peers.network.partition(["a", "c"], ["b"])
+        with pytest.raises(Refused, match="'s': b: it is active and has not answered within"):
+            await peers.check(document(), at)
+        await peers.check(document(CoordinationMode.PEER_TO_PEER), at)
+
+
+async def test_a_target_that_is_known_to_be_down_is_not_waited_for() -> None:
+    async with Peers({"a": {}, "b": {}, "c": {}}) as peers:
+        peers.network.partition(["a", "c"], ["b"])
+        asking = asyncio.create_task(peers.check(document()))
+        await asyncio.sleep(limits.CAN_LOOK)
+        peers.nodes["b"] = dataclasses.replace(peers.nodes["b"], status=NodeStatus.FAILED)
+        async with asyncio.timeout(limits.CAN_WAIT * 0.8):
+            await asking
+
+
+async def test_a_target_that_can_be_reached_in_a_moment_is_asked_then() -> None:
+    async with Peers({"a": {}, "b": {"s": "no"}, "c": {}}) as peers:
+        peers.network.partition(["a", "c"], ["b"])
+        asking = asyncio.create_task(peers.check(document()))
+        await asyncio.sleep(limits.CAN_LOOK)
+        peers.network.heal()
+        with pytest.raises(Refused, match="b: no"):
+            await asking
+
+
+async def test_without_a_quorum_nobody_is_waited_for() -> None:
     async with Peers({"a": {}, "b": {"s": "no"}}) as peers:
         peers.network.partition(["a"], ["b"])
-        async with asyncio.timeout(limits.WRITE_TIMEOUT * 3):
+        async with asyncio.timeout(limits.WRITE_TIMEOUT):
             await peers.check(document())
         assert await peers.abilities["a"].ask(document().steps, ["a", "b"]) == {"a": ("", "")}
 
