@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from raftchaos.errors import InjectionFailed, NotFound, RecoveryFailed, Refused
+from raftchaos.faults import effects
 from raftchaos.faults.base import CatalogueFault, Host, NodeContext
 from raftchaos.faults.plugins import executables
 from raftchaos.faults.records import Step
 from raftchaos.faults.resources import marks
+from raftchaos.faults.threads import blocking
 from raftchaos.faults.undo_plan import StepFailed
 from raftchaos.model.faults.custom import FAULT, CustomParameters
 
@@ -28,6 +30,7 @@ class CustomFault(CatalogueFault[CustomParameters]):
     def __init__(self, host: Host) -> None:
         super().__init__(FAULT, CustomParameters, host)
         self._steps: dict[tuple[str, str], Step] = {}
+        self._counted: dict[tuple[str, str], dict[str, int]] = {}
 
     def why_not(self) -> str:
         """Without a folder of plug-ins nothing is allowed."""
@@ -60,7 +63,7 @@ class CustomFault(CatalogueFault[CustomParameters]):
     async def inject(self, key: str, target: str, parameters: Mapping[str, Any], seed: int, lease_end: float) -> None:
         """Run `inject` and wait for its end. What it leaves running bears a mark and is ended with the fault."""
         step = {**self.undo_steps(key, target)[0], "parameters": dict(parameters)}
-        self._steps[key, target] = step
+        self._steps[key, target], self._counted[key, target] = step, {"touched": 0}
         path = Path(step["folder"]) / "inject"
         told = executables.environment(step, seed=seed, lease_end=repr(lease_end))
         try:
@@ -85,13 +88,19 @@ class CustomFault(CatalogueFault[CustomParameters]):
         if step is None:
             return {"touched": 0}
         try:
-            return await asyncio.to_thread(executables.recover, step)
+            await blocking(self._run_recover, (key, target), step)
         except StepFailed as error:
             raise RecoveryFailed(str(error)) from None
+        return dict(self._counted[key, target])
+
+    def _run_recover(self, use: tuple[str, str], step: Step) -> None:
+        """What it has counted is kept, also if what waits for it is cancelled and it is run again."""
+        effects.add(self._counted[use], executables.recover(step))
 
     async def forget(self, key: str, target: str) -> None:
         """Nothing is needed of it any more."""
         self._steps.pop((key, target), None)
+        self._counted.pop((key, target), None)
 
     def _folder(self, name: str) -> Path:
         assert self._host.plugins is not None

@@ -172,13 +172,17 @@ class TableFault(CatalogueFault[P], Generic[P]):
         problems = []
         for step in reversed(use.steps):
             try:
-                effects.add(use.counted, await blocking(self.undoing[step["do"]], step))
+                await blocking(self._undo, use, step)
             except StepFailed as error:
                 problems.append(str(error))
         if problems:
             raise RecoveryFailed("; ".join(problems))
         use.on = False
         return dict(use.counted)
+
+    def _undo(self, use: Use, step: Step) -> None:
+        """Counted where it is done: what waits for it may be cancelled meanwhile."""
+        effects.add(use.counted, self.undoing[step["do"]](step))
 
     async def renew(self, lease_end: float) -> None:
         """Let the tables live longer, those of a namespace together. One that has ended stays so."""

@@ -19,6 +19,7 @@ from raftchaos.errors import InjectionFailed, RecoveryFailed
 from raftchaos.faults.base import CatalogueFault, Host, Lost
 from raftchaos.faults.records import Step
 from raftchaos.faults.resources import counts, groups, marks, undo
+from raftchaos.faults.threads import blocking
 from raftchaos.faults.undo_plan import StepFailed
 from raftchaos.model.faults import FaultType
 from raftchaos.model.faults.base import Parameters
@@ -42,6 +43,10 @@ class _Load:
     def folder(self) -> Path:
         """Where it counts."""
         return Path(self.step["folder"])
+
+    def end(self) -> None:
+        """End it and keep what it did, also if what waits for that is cancelled. Raises `StepFailed`."""
+        self.effect = {"touched": 0, **undo.end(self.step)}
 
 
 class HelperFault(CatalogueFault[P], Generic[P]):
@@ -122,12 +127,13 @@ class HelperFault(CatalogueFault[P], Generic[P]):
             if load.process is not None:
                 await _let_end(load.process)
             try:
-                load.effect = {"touched": 0, **await asyncio.to_thread(undo.end, load.step)}
+                await blocking(load.end)
             except StepFailed as error:
                 raise RecoveryFailed(str(error)) from None
-            if load.process is not None:
-                await asyncio.to_thread(load.process.wait)
-                load.process = None
+        if load.process is not None:
+            await asyncio.to_thread(load.process.wait)
+            load.process = None
+        assert load.effect is not None
         return load.effect
 
     def bears(self, key: str, target: str) -> bool:

@@ -138,6 +138,18 @@ async def test_what_this_node_serves(hosts: TwoHosts, make: Make) -> None:
     assert await connects(hosts, TwoHosts.HERE[0]), "loopback is left alone"
 
 
+async def test_what_a_recovery_that_was_broken_off_counted_is_kept(hosts: TwoHosts, make: Make) -> None:
+    fault = make("reject", hosts=FOUR, ports=PORT)
+    await fault.inject()
+    assert not await connects(hosts)
+    recovering = asyncio.create_task(fault.recover())
+    await asyncio.sleep(0)  # the table is being deleted
+    recovering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recovering
+    assert (await fault.recover())["touched"] >= 1
+
+
 async def test_the_kernel_ends_it_with_the_lease(hosts: TwoHosts, make: Make) -> None:
     fault = make("partition", hosts=FOUR)
     await fault.inject(lease=1.0)

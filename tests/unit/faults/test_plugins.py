@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -68,7 +69,21 @@ async def test_the_example_goes_on_and_off(stage: Stage) -> None:
     assert stage.flag.read_text() == KEY
     assert await stage.fault.recover(KEY, TARGET) == {"touched": 1}
     assert not stage.flag.exists()
-    assert await stage.fault.recover(KEY, TARGET) == {"touched": 0}
+    assert await stage.fault.recover(KEY, TARGET) == {"touched": 1}
+
+
+async def test_what_a_recovery_that_was_broken_off_did_counts(stage: Stage) -> None:
+    stage.script("recover", """[ -e "$0.begun" ] && exit 0; touch "$0.begun"; sleep 0.2; echo '{"touched": 5}'""")
+    await stage.inject()
+    begun = stage.folder / "maintenance-page" / "recover.begun"
+    recovering = asyncio.create_task(stage.fault.recover(KEY, TARGET))
+    async with asyncio.timeout(10):
+        while not begun.exists():  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.01)
+    recovering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recovering
+    assert await stage.fault.recover(KEY, TARGET) == {"touched": 5}
 
 
 async def test_it_is_taken_back_without_the_peer(stage: Stage, tmp_path: Path) -> None:
