@@ -142,7 +142,20 @@ class ProcessRestart(CatalogueFault[ProcessRestartParameters]):
         """Drop what is kept of one use. A command that still runs ends by itself, at its limit at the latest."""
         restart = self._restarts.pop((key, target), None)
         if restart is not None and restart.command is not None and restart.command.poll() is None:
-            restart.command.returncode = 0  # else Python warns that it still runs
+            _reap_at_its_end(restart.command)
+
+
+def _reap_at_its_end(process: subprocess.Popen[bytes]) -> None:
+    """Let the loop take note of its end, so that it is no zombie then."""
+    loop = asyncio.get_running_loop()
+    ended = os.pidfd_open(process.pid)
+
+    def reap() -> None:
+        loop.remove_reader(ended)
+        os.close(ended)
+        process.wait()
+
+    loop.add_reader(ended, reap)
 
 
 def _runs(pid: int, start: int) -> bool:

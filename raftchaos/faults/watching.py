@@ -22,16 +22,33 @@ class Stat:
     session: int
     start: int
     """When it started, in clock ticks since this machine did; with the pid it names the process for ever."""
+    name: str
+    """At most 15 characters, as the kernel and `ps` show it."""
+    flags: int
+    """PF_* of linux/sched.h."""
+    ticks: int
+    """Clock ticks of a CPU that it and those of its children that have ended have used."""
 
 
 def stat_of(pid: int) -> Stat | None:
-    """The process with this number; None if there is none."""
+    """The process with this number, by proc_pid_stat(5); None if there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    rest = text.rpartition(")")[2].split()
-    return Stat(pid, rest[0], int(rest[1]), int(rest[2]), int(rest[3]), int(rest[19]))
+    head, _, tail = text.rpartition(")")
+    rest = tail.split()
+    return Stat(
+        pid,
+        state=rest[0],
+        parent=int(rest[1]),
+        group=int(rest[2]),
+        session=int(rest[3]),
+        start=int(rest[19]),
+        name=head.partition("(")[2],
+        flags=int(rest[6]),
+        ticks=sum(map(int, rest[11:15])),
+    )
 
 
 def start_of(pid: int) -> int:

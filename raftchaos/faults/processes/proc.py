@@ -8,8 +8,9 @@ import select
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
+
+from raftchaos.faults.watching import stat_of
 
 _KERNEL_THREAD: Final = 0x0020_0000
 """PF_KTHREAD of linux/sched.h, in the flags of /proc/PID/stat."""
@@ -52,21 +53,11 @@ class Process:
 
 def process(pid: int) -> Process | None:
     """The process with this number, without its command line; None if there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    stat = stat_of(pid)
+    if stat is None:
         return None
-    head, _, tail = text.rpartition(")")
-    rest = tail.split()
-    return Process(
-        pid,
-        int(rest[19]),
-        rest[0],
-        head.partition("(")[2],
-        kernel=bool(int(rest[6]) & _KERNEL_THREAD),
-        parent=int(rest[1]),
-        session=int(rest[3]),
-    )
+    kernel = bool(stat.flags & _KERNEL_THREAD)
+    return Process(pid, stat.start, stat.state, stat.name, kernel=kernel, parent=stat.parent, session=stat.session)
 
 
 def processes() -> Iterator[Process]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from raftchaos.faults.watching import stat_of
+
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,10 +38,8 @@ def disk_bytes() -> tuple[int, int]:
 
 
 def _ticks(pid: int) -> int:
-    with contextlib.suppress(OSError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return sum(int(fields[index]) for index in (11, 12, 13, 14))  # user and system time, own and of ended children
-    return 0
+    stat = stat_of(pid)
+    return 0 if stat is None else stat.ticks
 
 
 def _io(pid: str) -> tuple[int, int]:

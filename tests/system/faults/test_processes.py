@@ -296,6 +296,18 @@ async def test_a_command_restarts_and_the_processes_tell(stage: Stage, tmp_path:
     await fault.fault.forget("task/1/0/here/1#0", "command:restart-it")
 
 
+async def test_a_command_that_outlives_its_run_leaves_no_zombie(stage: Stage, tmp_path: Path) -> None:
+    stage.start()
+    command_of(tmp_path, "slow", "import time; time.sleep(1.5)")
+    fault = OneFault("process_restart", {"command": ["slow"], "commandLine": stage.pattern}, tmp_path, plugins=tmp_path)
+    await fault.inject()
+    (command,) = [each for each in psutil.Process().children() if each.name() == "timeout"]
+    await fault.fault.forget("task/1/0/here/1#0", "command:slow")
+    async with asyncio.timeout(20):
+        while command.is_running():  # noqa: ASYNC110 - the end of somebody else's process is looked up
+            await asyncio.sleep(0.05)
+
+
 async def test_a_command_that_does_nothing_has_touched_nothing(stage: Stage, tmp_path: Path) -> None:
     stage.start()
     command_of(tmp_path, "idle", "")
