@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +251,7 @@ class ProxyProcess:
 
     def _with_lease(self, spec: FaultSpec) -> FaultSpec:
         end = max(spec.lease_end, self._lease_end)
-        return FaultSpec(spec.run, spec.fault, spec.proxy, spec.parameters, spec.seed, end)
+        return replace(spec, lease_end=end)
 
     async def _send_leases(self) -> None:
         while True:
@@ -267,7 +267,9 @@ class ProxyProcess:
         self, run: str, fault: str, proxy: str, parameters: Mapping[str, Any], seed: int, lease_end: float
     ) -> None:
         """Put a fault on a proxy; returns once it is on. Idempotent. Raises FaultRefused or ProxyUnavailable."""
-        spec = FaultSpec(run, fault, proxy, dict(parameters), seed, lease_end)
+        known = self._wanted.get(run)
+        began = self._clock.boot() if known is None else known.began
+        spec = FaultSpec(run, fault, proxy, dict(parameters), seed, lease_end, began)
         self.set_lease(lease_end)
         client = self._present()
         await client.inject(spec)

@@ -40,15 +40,15 @@ class Schedule:
 _LEAST = 0.001  # rounding must not make a timer that is due at once, for ever
 
 
-def read_schedule(parameters: Mapping[str, Any], now: float) -> Schedule | None:
-    """The schedule of the parameter `pulse` of a fault that begins now; None without one. Raises ValueError."""
+def read_schedule(parameters: Mapping[str, Any], began: float) -> Schedule | None:
+    """The schedule of the parameter `pulse` of a fault that `began` then; None without one. Raises ValueError."""
     pulse = parameters.get("pulse")
     if pulse is None:
         return None
     if not isinstance(pulse, Mapping):
         raise ValueError(f"pulse is {pulse!r}, expected activeSeconds, dormantSeconds, initialDelaySeconds")
     active, dormant = (_span(pulse, name, limits.RHYTHM_SHORTEST) for name in ("activeSeconds", "dormantSeconds"))
-    return Schedule(now + _span({"initialDelaySeconds": 0.0, **pulse}, "initialDelaySeconds", 0.0), active, dormant)
+    return Schedule(began + _span({"initialDelaySeconds": 0.0, **pulse}, "initialDelaySeconds", 0.0), active, dormant)
 
 
 def _span(pulse: Mapping[str, Any], name: str, least: float) -> float:

@@ -72,6 +72,9 @@ class FaultSpec:
     seed: int
     lease_end: float
     """CLOCK_BOOTTIME instant at which the present lease of the node ends, in seconds."""
+    began: float = 0.0
+    """CLOCK_BOOTTIME instant at which it began first, in seconds, by which its pulse goes, also in a process that was
+    started since; 0: now."""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
@@ -82,14 +85,15 @@ class FaultSpec:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed.bit_length() > _INTEGER_BITS:
             raise UsageError(f"seed is {seed!r}, expected a whole number of at most {_INTEGER_BITS} bits")
         run, fault, proxy = (text(fields, name) for name in ("run", "fault", "proxy"))
-        return cls(run, fault, proxy, parameters, seed, instant(fields, "lease_end"))
+        began = instant({"began": 0.0, **fields}, "began")
+        return cls(run, fault, proxy, parameters, seed, instant(fields, "lease_end"), began)
 
     def fields(self) -> dict[str, Any]:
         """As plain data, for a message."""
         return {**asdict(self), "parameters": dict(self.parameters)}
 
     def same_fault(self, other: FaultSpec) -> bool:
-        """The same thing is done to the same proxy; leases change."""
+        """The same thing is done to the same proxy; leases change, and an earlier beginning stays."""
         return (self.run, self.fault, self.proxy, self.seed) == (other.run, other.fault, other.proxy, other.seed) and (
             dict(self.parameters) == dict(other.parameters)
         )

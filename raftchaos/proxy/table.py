@@ -170,7 +170,7 @@ class FaultTable:
             raise FaultRefused(f"{spec.fault!r} is no fault of the proxy, expected one of {known}")
         try:
             fault = kind(spec.parameters, spec.seed)
-            schedule = read_schedule(spec.parameters, now)
+            schedule = read_schedule(spec.parameters, spec.began or now)
         except ValueError as error:  # a parameter that cannot be used
             raise FaultRefused(f"{spec.fault}: {error}") from None
         self._active[key] = ActiveFault(spec, fault, schedule)

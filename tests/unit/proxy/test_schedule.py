@@ -54,3 +54,12 @@ def test_a_fault_that_is_off_stays_in_the_table() -> None:
     assert table.switches(107.0) == {}
     with pytest.raises(FaultRefused, match="pulse"):
         table.inject(FaultSpec("s", "latency", "web", {"latencyMs": 5.0, "pulse": 1}, 1, 1000.0), ["web"], 100.0)
+
+
+def test_a_process_that_was_started_amid_a_pulse_goes_on_with_it() -> None:
+    table = FaultTable(FAULTS, lambda proxy: None)
+    spec = FaultSpec("r", "latency", "web", {"latencyMs": 5.0, "pulse": PULSE}, 1, 1000.0, began=100.0)
+    assert FaultSpec.read(spec.fields()) == spec
+    table.replace([spec], ["web"], 104.0)
+    assert table.faults("web", 104.0) == []
+    assert table.switches(104.0) == {"web": 106.0}
