@@ -66,7 +66,7 @@ def list_(nodes: tuple[str, ...], peers: str, output: str) -> int:
       raftchaos fault list --node node-2
     """
     from raftchaos.cli.output import plain, show, table
-    from raftchaos.core.services import SeenFault
+    from raftchaos.core.service_records import SeenFault
 
     found, silent = ask(peers, lambda client: _active(client, nodes))
     rows = table("node", "run", "fault", "target", "journal", "mark", "touched", firm=["node", "fault", "mark"])

@@ -22,7 +22,7 @@ from raftchaos.core.counting import types_of
 from raftchaos.core.interfaces import Lease, ReplicatedLog, RunExecutor
 from raftchaos.core.meter import Meter, NullMeter
 from raftchaos.core.request_ids import RequestIds
-from raftchaos.core.services import ActiveFault
+from raftchaos.core.service_records import ActiveFault
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import RaftchaosError, Refused
 from raftchaos.model.resolved import ResolvedStep

@@ -21,7 +21,7 @@ from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.commands import Halt, encode
 from raftchaos.core.interfaces import ReplicatedLog
 from raftchaos.core.request_ids import RequestIds
-from raftchaos.core.services import HaltAnswer
+from raftchaos.core.service_records import HaltAnswer
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import Busy, DataCorrupt, NoQuorum, OutcomeUnknown, RaftchaosError, UsageError
 from raftchaos.files import read_record, write_record

@@ -22,7 +22,8 @@ from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.commands import AdmitNode, Command, RemoveNode, encode
 from raftchaos.core.interfaces import Quorum, ReplicaStatus, ReplicatedLog
 from raftchaos.core.request_ids import RequestIds
-from raftchaos.core.services import JoinRequest, no_quorum_message, raise_for_result
+from raftchaos.core.service_records import JoinRequest
+from raftchaos.core.services import no_quorum_message, raise_for_result
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import (
     NoQuorum,

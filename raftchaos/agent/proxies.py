@@ -18,7 +18,7 @@ from typing import Final
 
 from raftchaos import limits
 from raftchaos.core.interfaces import HasFileno, ProxyControl
-from raftchaos.core.services import ProxyRecord
+from raftchaos.core.service_records import ProxyRecord
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, RaftchaosError, Refused, UsageError
 from raftchaos.files import read_record, write_record
 from raftchaos.model.names import NAME_RULE, is_name

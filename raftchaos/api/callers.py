@@ -17,6 +17,7 @@ from aiohttp import web
 from raftchaos import limits
 from raftchaos.clock import Clock
 from raftchaos.core.callers import CALLER, CERTIFICATE, INSECURE, SOCKET, TOKEN, Caller
+from raftchaos.core.minutes import MinuteCounts
 from raftchaos.core.services import PeerServices
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import Forbidden, TooManyFailures, Unauthenticated
@@ -27,8 +28,6 @@ from raftchaos.model.roles import Role
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _FAILURES: Final = 20  # of one address in a minute, before it is told no more
-_MINUTE: Final = 60.0
-_ADDRESSES: Final = 1_024
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 _LONGEST: Final = 200
 
@@ -47,25 +46,6 @@ class Door:
     """Networks from which the metrics need no token."""
 
 
-class Failures:
-    """Counts who fails to say who he is. Bounded."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._counts: dict[str, tuple[float, int]] = {}
-
-    def note(self, address: str) -> bool:
-        """One more failure; True once the address has had too many in this minute."""
-        now = self._clock.boot()
-        began, count = self._counts.pop(address, (now, 0))
-        if now - began >= _MINUTE:
-            began, count = now, 0
-        if len(self._counts) >= _ADDRESSES:
-            del self._counts[next(iter(self._counts))]
-        self._counts[address] = (began, count + 1)
-        return count >= _FAILURES
-
-
 def is_good(caller: Caller, state: ClusterState, clock: Clock) -> bool:
     """Whether what it has shown is (still) good: a token is listed and has not ended, a peer is a member."""
     if caller.token:
@@ -78,7 +58,7 @@ class Guard:
     """Stands before every handler."""
 
     def __init__(
-        self, services: PeerServices, clock: Clock, failures: Failures, door: Door, known: set[object]
+        self, services: PeerServices, clock: Clock, failures: MinuteCounts, door: Door, known: set[object]
     ) -> None:
         """`known` is given the protocols of the connections on which somebody has said who he is."""
         self._known_connections = known
@@ -197,7 +177,7 @@ class Guard:
             raise Forbidden(f"{caller.name} is {caller.role}, this needs {role}")
 
     def _fail(self, address: str, why: Unauthenticated) -> None:
-        if self._failures.note(address):
+        if self._failures.note(address, self._clock.boot()) >= _FAILURES:
             raise TooManyFailures(f"found more than {_FAILURES} requests from {address} that do not say who calls")
         raise why
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from raftchaos.core.events import EventLog
-from raftchaos.core.services import EventId, Gap
+from raftchaos.core.service_records import EventId, Gap
 from raftchaos.model.events import Event
 
 

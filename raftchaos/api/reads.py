@@ -20,7 +20,7 @@ from raftchaos.api.views import (
     status_view,
 )
 from raftchaos.core.callers import CALLER
-from raftchaos.core.services import Health
+from raftchaos.core.service_records import Health
 from raftchaos.errors import NotFound
 from raftchaos.model.faults import FAULTS
 

@@ -16,11 +16,12 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from raftchaos import limits
-from raftchaos.api.callers import Door, Failures, Guard
+from raftchaos.api.callers import Door, Guard
 from raftchaos.api.context import Context
 from raftchaos.api.problems import problems
 from raftchaos.api.routes import ROUTES
 from raftchaos.clock import Clock
+from raftchaos.core.minutes import MinuteCounts
 from raftchaos.core.services import PeerServices
 from raftchaos.errors import MachineUnusable
 from raftchaos.identity.entrance import Entrance
@@ -67,7 +68,7 @@ class ApiServer:
 
     def __init__(self, services: PeerServices, clock: Clock) -> None:
         self._context = Context(services, clock)
-        self._failures = Failures(clock)
+        self._failures = MinuteCounts()
         self._runners: list[web.AppRunner] = []
         self._server: asyncio.Server | None = None
         self._entrance: Entrance | None = None

@@ -14,7 +14,7 @@ from raftchaos import limits
 from raftchaos.api.callers import is_good
 from raftchaos.api.context import Context
 from raftchaos.core.callers import CALLER
-from raftchaos.core.services import LAST_NUMBER, EventId, Gap
+from raftchaos.core.service_records import LAST_NUMBER, EventId, Gap
 from raftchaos.errors import Busy
 from raftchaos.model.event_stream import Message, encode, heartbeat
 from raftchaos.model.events import Event

@@ -9,7 +9,8 @@ from raftchaos._version import VERSION
 from raftchaos.core.estimate import current_step, share_behind
 from raftchaos.core.history import NOT_REACHED, worst
 from raftchaos.core.interfaces import Quorum, ReplicaStatus
-from raftchaos.core.services import ActiveFault, Health, PeerServices, ProxyRecord, SeenFault, no_quorum_message
+from raftchaos.core.service_records import ActiveFault, Health, ProxyRecord, SeenFault
+from raftchaos.core.services import PeerServices, no_quorum_message
 from raftchaos.core.state import ClusterState
 from raftchaos.model.faults import FaultType
 from raftchaos.model.nodes import Node, NodeStatus

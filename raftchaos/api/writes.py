@@ -17,7 +17,7 @@ from raftchaos.api.requests import flag_field, json_body, name_field, task_id, t
 from raftchaos.api.tasks_view import find_task, preview_view
 from raftchaos.api.views import node_view, proxy_view
 from raftchaos.core.callers import CALLER, Caller
-from raftchaos.core.services import JoinRequest
+from raftchaos.core.service_records import JoinRequest
 from raftchaos.errors import Conflict, Forbidden, Refused, Unauthenticated, UsageError
 from raftchaos.identity.tokens import proves
 from raftchaos.model.loading import check_size, parse_submission

@@ -18,9 +18,10 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
-from urllib.parse import quote
 
 from raftchaos import limits
+from raftchaos.client.access import AccessCalls
+from raftchaos.client.calls import Json, part
 from raftchaos.client.transport import (
     ATTEMPT,
     DEFAULT_PEER,
@@ -36,19 +37,16 @@ from raftchaos.errors import Busy, RaftchaosError, Unreachable
 from raftchaos.model.names import is_name
 from raftchaos.model.tasks import FINAL
 
-Json = dict[str, Any]
-
 LAST_WORDS = 1.0  # how long the events of a task that has ended are waited for
 LOOK_AGAIN = 3.0  # a task is looked at after so many silent seconds: the stream may come from a frozen peer
 OTHERS = 1.0  # how long a halt waits for the other peers once one has answered
-READ = 2.5  # one read at one peer; a strong one takes two seconds at most
 BACKUP = 30.0  # a few megabytes, also over a slow line
 MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
 
 __all__ = ["DEFAULT_PEER", "Client", "Credentials", "Json", "new_task_id", "parse_peers"]
 
 
-class Client:
+class Client(AccessCalls):
     """A client of one cluster.
 
     `peers` are API addresses (`HOST:PORT`), tried in turn; `timeout` is how long a call goes on trying, in seconds.
@@ -61,7 +59,7 @@ class Client:
     def __init__(
         self, peers: Iterable[str] = (), *, timeout: float = 10.0, credentials: Credentials | None = None
     ) -> None:
-        self._transport = Transport(peers, timeout, credentials)
+        super().__init__(Transport(peers, timeout, credentials))
 
     async def __aenter__(self) -> Client:
         return self
@@ -93,23 +91,23 @@ class Client:
 
     async def node(self, name: str) -> Json:
         """One node with its live runs. Raises NotFound."""
-        return await self._get(f"/nodes/{_part(name)}", fresh=True)
+        return await self._get(f"/nodes/{part(name)}", fresh=True)
 
     async def drain(self, name: str) -> Json:
         """Gives a node no new runs; present ones end. Returns the node."""
-        return await self._send("POST", f"/nodes/{_part(name)}/drain")
+        return await self._send("POST", f"/nodes/{part(name)}/drain")
 
     async def undrain(self, name: str) -> Json:
         """Gives a drained node runs again. Returns the node."""
-        return await self._send("POST", f"/nodes/{_part(name)}/undrain")
+        return await self._send("POST", f"/nodes/{part(name)}/undrain")
 
     async def promote(self, name: str) -> Json:
         """Lets an observer vote. Returns the node. Raises Refused if enough peers vote already."""
-        return await self._send("POST", f"/nodes/{_part(name)}/promote", patience=MEMBERSHIP)
+        return await self._send("POST", f"/nodes/{part(name)}/promote", patience=MEMBERSHIP)
 
     async def remove_node(self, name: str) -> None:
         """Takes a node out of the cluster. Raises Refused while it lives and has runs."""
-        await self._send("DELETE", f"/nodes/{_part(name)}", patience=MEMBERSHIP)
+        await self._send("DELETE", f"/nodes/{part(name)}", patience=MEMBERSHIP)
 
     async def join(self, body: Mapping[str, Any]) -> Json:
         """Asks the cluster to take a new peer as a member: `{"cluster": id, "members": {name: address}, ...}`.
@@ -132,42 +130,6 @@ class Client:
         request = Request("GET", f"{PREFIX}/backup", query, raw=True)
         data: bytes = await self._transport.call(request, attempt=BACKUP, timeout=BACKUP)
         return data
-
-    # ---- tokens and certificates -------------------------------------------------------------------------------
-
-    async def tokens(self) -> Json:
-        """API tokens and join tokens: `{"tokens": [...], "joinTokens": [...]}`, without their secrets."""
-        return await self._get("/tokens", fresh=True)
-
-    async def create_token(self, name: str, role: str, seconds: float | None = None) -> Json:
-        """Gives a caller a token: `{"id", "token", "expiresMs"}`. The text is shown here only. Raises Conflict."""
-        body = {"name": name, "role": role} | ({} if seconds is None else {"seconds": seconds})
-        return await self._send("POST", "/tokens", body)
-
-    async def create_certificate(self, name: str, role: str, request: str, seconds: float | None = None) -> Json:
-        """Gives a caller a certificate for the key of this request (PEM): `{"certificate", "authorities"}`."""
-        body = {"name": name, "role": role, "request": request} | ({} if seconds is None else {"seconds": seconds})
-        return await self._send("POST", "/tokens/certificate", body)
-
-    async def create_join_token(self, *, seconds: float | None = None, single: bool = False) -> Json:
-        """Makes a token with which peers join: `{"id", "token", "expiresMs"}`."""
-        body: Json = {"single": single} | ({} if seconds is None else {"seconds": seconds})
-        return await self._send("POST", "/tokens/join", body)
-
-    async def revoke_token(self, token: str) -> str:
-        """Ends a token, named by its id or its name, or given whole; its secret is not sent. Returns its id. Raises
-        NotFound, and UsageError for what is none of these."""
-        from raftchaos.identity.tokens import id_of
-
-        return str((await self._send("DELETE", f"/tokens/{_part(id_of(token))}"))["revoked"])
-
-    async def authority(self) -> Json:
-        """The trusted CAs, and the nodes without the newest: `{"authorities": [...], "behind": {name: why}}`."""
-        return await self._get("/authority", fresh=True)
-
-    async def rotate_authority(self) -> Json:
-        """Begins to replace the CA: `{"fingerprint"}`. Raises Refused at a peer that does not have its key."""
-        return await self._send("POST", "/authority/rotate")
 
     # ---- tasks -------------------------------------------------------------------------------------------------
 
@@ -192,19 +154,19 @@ class Client:
 
     async def task(self, task: str, *, strong: bool = False) -> Json:
         """One task with its steps and their runs. Raises NotFound."""
-        return await self._get(f"/tasks/{_part(task)}", strong=strong, fresh=True)
+        return await self._get(f"/tasks/{part(task)}", strong=strong, fresh=True)
 
     async def cancel(self, task: str, *, reason: str = "") -> Json:
         """Recovers what is active and ends the task as cancelled. Returns the task."""
-        return await self._send("POST", f"/tasks/{_part(task)}/cancel", {"reason": reason})
+        return await self._send("POST", f"/tasks/{part(task)}/cancel", {"reason": reason})
 
     async def pause(self, task: str) -> Json:
         """Recovers what is active; `resume_task` plans the time that is left. Returns the task."""
-        return await self._send("POST", f"/tasks/{_part(task)}/pause")
+        return await self._send("POST", f"/tasks/{part(task)}/pause")
 
     async def resume_task(self, task: str) -> Json:
         """Takes up a paused task. Returns the task."""
-        return await self._send("POST", f"/tasks/{_part(task)}/resume")
+        return await self._send("POST", f"/tasks/{part(task)}/resume")
 
     async def wait(
         self, task: str, *, timeout: float | None = None, on_update: Callable[[Json], None] | None = None
@@ -341,7 +303,7 @@ class Client:
 
     async def remove_proxy(self, name: str, *, peer: str | None = None) -> None:
         """Stops a proxy on `peer` (default: the first). Raises NotFound, and Refused while a fault is on in it."""
-        await self._send("DELETE", f"/proxies/{_part(name)}", peer=peer or self.peers[0])
+        await self._send("DELETE", f"/proxies/{part(name)}", peer=peer or self.peers[0])
 
     async def _task_in_time(self, task: str) -> Json:
         """The task; whoever waits for one outlives the moment in which no peer answers."""
@@ -355,39 +317,6 @@ class Client:
                     raise
             await asyncio.sleep(PAUSE)
 
-    async def _get(
-        self,
-        path: str,
-        params: Mapping[str, str] | None = None,
-        *,
-        peer: str | None = None,
-        strong: bool = False,
-        fresh: bool = False,
-    ) -> Json:
-        """Reads; `fresh` asks for a state at least as new as what this client has seen already."""
-        query = {key: value for key, value in (params or {}).items() if value}
-        if strong:
-            query["consistency"] = "strong"
-        if fresh and self._transport.index:
-            query["atLeast"] = str(self._transport.index)
-        answer: Json = await self._transport.call(Request("GET", PREFIX + path, query), peer=peer, attempt=READ)
-        return answer
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        peer: str | None = None,
-        patience: float | None = None,
-    ) -> Json:
-        """Writes; `patience` is how long one peer may take for it, if that is longer than usual."""
-        request = Request(method, PREFIX + path, body=None if body is None else json.dumps(body).encode())
-        timeout = max(self._transport.timeout, patience or 0.0)
-        answer: Json = await self._transport.call(request, peer=peer, attempt=patience or ATTEMPT, timeout=timeout)
-        return answer
-
 
 def new_task_id(document: Mapping[str, Any]) -> str:
     """A task id nobody else has: the document's name and 32 random bits."""
@@ -395,10 +324,6 @@ def new_task_id(document: Mapping[str, Any]) -> str:
     metadata = inner.get("metadata") if isinstance(inner, Mapping) else None
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     return f"{name if isinstance(name, str) and is_name(name) else 'task'}-{secrets.token_hex(4)}"
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="") or "-"
 
 
 async def _first_of(changed: asyncio.Event, listening: asyncio.Task[None]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from raftchaos.consensus import codec
 from raftchaos.consensus.node import split_address
+from raftchaos.core.minutes import MinuteCounts
 from raftchaos.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -23,9 +24,7 @@ HELLO_FRAME: Final = 4_096  # whoever has not said who it is may not send more t
 ALIVE: Final = SIZE.pack(0)
 NOT_A_MEMBER: Final = "not a member of this cluster"
 _UNSAID: Final = 2**63  # a peer of the first release does not say by which configuration it refuses: it is believed
-_HOSTS_REMEMBERED: Final = 1_024
-_TOLD: Final = 20
-_TOLD_SECONDS: Final = 60.0
+_TOLD: Final = 20  # connections of one host in a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +119,12 @@ class Complaints:
     """
 
     def __init__(self) -> None:
-        self._hosts: dict[str, tuple[float, int]] = {}  # the minute's beginning, and how many were told in it
+        self._hosts = MinuteCounts()
 
     def closed(self, peername: Any, kind: str, detail: str = "") -> None:
         """A connection from this socket address was closed for this reason."""
         host = str(peername[0]) if isinstance(peername, tuple) else "unknown address"
-        now = time.monotonic()
-        began, told = self._hosts.pop(host, (now, 0))
-        if now - began >= _TOLD_SECONDS:
-            began, told = now, 0
-        if len(self._hosts) >= _HOSTS_REMEMBERED:
-            del self._hosts[next(iter(self._hosts))]
-        self._hosts[host] = (began, told + 1)
+        told = self._hosts.note(host, time.monotonic())
         if told > _TOLD:
             return
         if told == _TOLD:

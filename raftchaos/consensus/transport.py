@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from raftchaos import limits
-from raftchaos.consensus import codec, handshake, messages
+from raftchaos.consensus import certified, codec, handshake, messages
 from raftchaos.consensus.config import PeerTls
 from raftchaos.consensus.connection import Connection
 from raftchaos.consensus.handshake import Complaints, Hello, Identity, Refusal
@@ -264,9 +264,9 @@ class TcpTransport(PeerTransport):
     def greet(self, connection: Connection, body: memoryview) -> bool:
         """The first frame of a connection. True if it is the peer's present one from now on."""
         try:
-            hello = self._parse(connection, body)
+            hello = certified.parse(connection, body, self.identity, self._tls)
             handshake.judge(hello, self.identity)
-            self._check_certificate(connection, hello.identity)
+            certified.check(connection, hello.identity, self.identity, self._tls)
             node = self._admit(connection, hello)
         except ValueError as error:
             self.complaints.closed(connection.peername, "it does not speak raftchaos", str(error)[:200])
@@ -287,28 +287,6 @@ class TcpTransport(PeerTransport):
         connection.incarnation = hello.identity.incarnation
         self._strangers.pop(connection, None)
         return self._take(connection, node)
-
-    def _parse(self, connection: Connection, body: memoryview) -> Hello:
-        """Raises as `handshake.parse`; the refusal of a peer that was called is believed if it is that peer."""
-        try:
-            return handshake.parse(body)
-        except Refusal:
-            node = connection.node
-            if node is not None and self._tls is not None:
-                wrong = self._tls.misnamed(connection.certificate, self.identity.cluster_id, node.name, None)
-                if wrong:
-                    raise Refusal(wrong) from None
-            raise
-
-    def _check_certificate(self, connection: Connection, speaker: Identity) -> None:
-        """Raises Refusal if the other side's certificate is not that of the peer that it says it is, or was removed."""
-        if self._tls is None:
-            return
-        wrong = self._tls.misnamed(connection.certificate, self.identity.cluster_id, speaker.name, speaker.directory_id)
-        if wrong:
-            raise Refusal(wrong)
-        if self._tls.revoked(speaker.directory_id):
-            raise Refusal(handshake.NOT_A_MEMBER)
 
     def _admit(self, connection: Connection, hello: Hello) -> PeerNode:
         """The member that speaks. Raises Refusal."""

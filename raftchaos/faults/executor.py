@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from raftchaos import limits
 from raftchaos.clock import Clock
 from raftchaos.core.interfaces import Recovery
-from raftchaos.core.services import SeenFault
+from raftchaos.core.service_records import SeenFault
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
 from raftchaos.faults import build_faults, effects
 from raftchaos.faults.base import Fault, Host, NodeContext

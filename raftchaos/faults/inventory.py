@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from raftchaos import limits
-from raftchaos.core.services import SeenFault
+from raftchaos.core.service_records import SeenFault
 from raftchaos.errors import RaftchaosError, Refused
 from raftchaos.faults.base import Fault
 from raftchaos.faults.defects import told_as

@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from raftchaos.errors import DataCorrupt, Refused, UsageError
-from raftchaos.identity.subjects import PEER, SCHEME, Subject
+from raftchaos.identity.subjects import ORGANIZATION, PEER, SCHEME, Subject
 
-ORGANIZATION: Final = "raftchaos"
 """In the subject of every CA that raftchaos makes: tells it from a CA that also serves others."""
 AUTHORITY_LIFE: Final = 10 * 365 * 24 * 3600.0
 BACKDATED: Final = 300.0  # clocks differ
@@ -122,16 +121,11 @@ def fingerprint_of(certificate: x509.Certificate) -> str:
     return fingerprint(certificate.public_bytes(serialization.Encoding.DER))
 
 
-def is_cluster_authority(certificate: x509.Certificate) -> bool:
-    """Whether raftchaos made this CA, so that it signs for one cluster only."""
-    found = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    return [attribute.value for attribute in found] == [ORGANIZATION]
-
-
 def cluster_of(certificate: x509.Certificate) -> str:
     """Id of the cluster that this CA was made for; empty for a CA of somebody's own."""
+    made_by = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     found = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    return str(found[0].value) if found and is_cluster_authority(certificate) else ""
+    return str(found[0].value) if found and [one.value for one in made_by] == [ORGANIZATION] else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 SCHEME: Final = "raftchaos://"
+ORGANIZATION: Final = "raftchaos"
+"""Of a CA that raftchaos made, so that it signs for one cluster only."""
 PEER: Final = "peer"
 KINDS: Final = frozenset({PEER, "viewer", "operator", "admin"})
 

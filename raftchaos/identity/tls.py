@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from raftchaos.errors import MachineUnusable
-from raftchaos.identity.subjects import misnamed, subject_of
+from raftchaos.identity.subjects import ORGANIZATION, misnamed, subject_of
 
-_CLUSTER_CA: Final = (("organizationName", "raftchaos"),)
+_CLUSTER_CA: Final = (("organizationName", ORGANIZATION),)
 _CLOCK: Final = {9: "not valid yet", 10: "not valid any more"}
 _HOSTNAME: Final = 62
 _NO_TLS: Final = "it does not speak TLS: it was started with --insecure, or is no raftchaos"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from raftchaos.core.commands import Command, CreateJoinToken, CreateToken, RevokeToken, SpendJoinToken, TrustAuthority
 from raftchaos.core.interfaces import Outcome
-from raftchaos.core.services import IssuedToken, JoinRequest
+from raftchaos.core.service_records import IssuedToken, JoinRequest
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import Refused
 from raftchaos.identity.certificates import Authority, digest_of_key, host_names, key_of_request, pem_of

@@ -24,7 +24,7 @@ from raftchaos.core.commands import CancelTask, Command, DrainNode, PauseTask, R
 from raftchaos.core.interfaces import Outcome, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.request_ids import RequestIds, of_task
-from raftchaos.core.services import (
+from raftchaos.core.service_records import (
     ActiveFault,
     EventId,
     Gap,
@@ -34,8 +34,8 @@ from raftchaos.core.services import (
     JoinRequest,
     ProxyRecord,
     SeenFault,
-    raise_for_result,
 )
+from raftchaos.core.services import raise_for_result
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import NotFound
 from raftchaos.faults.executor import FaultExecutor

@@ -16,7 +16,7 @@ from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.meter import Meter
-from raftchaos.core.services import Health
+from raftchaos.core.service_records import Health
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults.process import ReaperProcess
 from raftchaos.proxy.process import ProxyProcess

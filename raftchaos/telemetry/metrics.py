@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from raftchaos._version import VERSION
 from raftchaos.clock import Clock
 from raftchaos.core.interfaces import ReplicaStatus
-from raftchaos.core.services import ActiveFault, Health
+from raftchaos.core.service_records import ActiveFault, Health
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.telemetry.catalogue import BY_NAME, COMPONENTS, EVENT_VALUES, FAULT_VALUES, OTHER, Metric
 from raftchaos.telemetry.task_series import TaskSeries

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raftchaos import limits
 from raftchaos.agent.data_directory import Identity
-from raftchaos.core.services import JoinAnswer, JoinRequest
+from raftchaos.core.service_records import JoinAnswer, JoinRequest
 from raftchaos.errors import RaftchaosError, Unreachable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from raftchaos import limits
 from raftchaos.core.commands import CancelTask, NodeFailed, PauseTask
-from raftchaos.core.services import ActiveFault
+from raftchaos.core.service_records import ActiveFault
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.model.resolved import CoordinationMode
 from raftchaos.model.runs import RunStatus

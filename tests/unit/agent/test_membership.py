@@ -15,7 +15,7 @@ from raftchaos.core.callers import CALLER, Caller
 from raftchaos.core.commands import AdmitNode, RegisterNode, RemoveNode, encode
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.request_ids import RequestIds
-from raftchaos.core.services import JoinRequest
+from raftchaos.core.service_records import JoinRequest
 from raftchaos.errors import Conflict, NotFound, Refused, UsageError
 from raftchaos.model.roles import Role
 from tests.unit.agent.lease_cluster import Cluster

@@ -16,7 +16,7 @@ from raftchaos.core.backup import encode as encode_backup
 from raftchaos.core.commands import Command
 from raftchaos.core.interfaces import Entry, Outcome, Quorum, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
-from raftchaos.core.services import (
+from raftchaos.core.service_records import (
     ActiveFault,
     EventId,
     Gap,
@@ -27,8 +27,8 @@ from raftchaos.core.services import (
     JoinRequest,
     ProxyRecord,
     SeenFault,
-    raise_for_result,
 )
+from raftchaos.core.services import raise_for_result
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.errors import Conflict, NoQuorum, NotFound, RaftchaosError, Refused
 from raftchaos.identity.tokens import new_api_token, new_join_token

@@ -510,7 +510,7 @@ def frozen() -> Iterator[str]:
 
 
 async def test_a_frozen_peer_is_passed_over(served: Served, frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raftchaos.client.READ", 0.1)
+    monkeypatch.setattr("raftchaos.client.calls.READ", 0.1)
     async with Client([frozen, *served.addresses]) as client:
         assert (await client.status())["name"] == "node-1"
 

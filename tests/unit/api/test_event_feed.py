@@ -9,7 +9,7 @@ import pytest
 
 from raftchaos.api.feed import EventFeed
 from raftchaos.core.events import EventLog
-from raftchaos.core.services import LAST_NUMBER, EventId, Gap
+from raftchaos.core.service_records import LAST_NUMBER, EventId, Gap
 from raftchaos.errors import UsageError
 from raftchaos.model.events import Event, EventType
 

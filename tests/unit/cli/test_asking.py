@@ -15,7 +15,7 @@ from raftchaos import limits
 from raftchaos.cli.main import main
 from raftchaos.client import Client
 from raftchaos.core import commands
-from raftchaos.core.services import SeenFault
+from raftchaos.core.service_records import SeenFault
 from tests.unit.api.conftest import served  # noqa: F401 - a fixture
 from tests.unit.api.fake_peer import Served, TaskDriver, until
 from tests.unit.cli.conftest import Done

@@ -18,6 +18,7 @@ from raftchaos.consensus import handshake
 from raftchaos.consensus.handshake import Complaints, Identity
 from raftchaos.consensus.messages import FIELDS, check
 from raftchaos.consensus.node import split_address
+from raftchaos.core.minutes import MinuteCounts
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -194,13 +195,14 @@ def test_messages_are_checked_field_by_field() -> None:
         check({"type": "chunk", "term": 1, "key": (1,), "offset": 0, "data": b"", "last": True, "round": 0})
 
 
-def test_the_memory_of_complaints_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    complaints = Complaints()
-    with caplog.at_level(logging.WARNING):
-        for i in range(5_000):
-            complaints.closed((f"10.0.{i // 256}.{i % 256}", 1), "rude")
-    assert len(complaints._hosts) <= 1_024
-    complaints.closed(None, "rude")
+def test_counts_by_the_minute_are_bounded_and_begin_anew() -> None:
+    counts = MinuteCounts()
+    assert [counts.note("a", now) for now in (0.0, 1.0, 59.0, 60.0)] == [0, 1, 2, 0]
+    for number in range(5_000):
+        counts.note(str(number), 61.0)
+    assert len(counts._counts) <= 1_024
+    assert counts.note("a", 62.0) == 0
+    assert counts.note("4999", 62.0) == 1
 
 
 def test_a_host_that_sends_many_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:

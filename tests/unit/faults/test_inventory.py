@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from raftchaos.core.services import SeenFault
+from raftchaos.core.service_records import SeenFault
 from raftchaos.errors import ProxyUnavailable
 from raftchaos.faults.inventory import take_inventory
 from raftchaos.faults.records import UndoRecord

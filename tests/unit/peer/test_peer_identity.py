@@ -10,7 +10,7 @@ from cryptography import x509
 
 from raftchaos.agent.data_directory import DataDirectory
 from raftchaos.clock import SystemClock
-from raftchaos.core.services import JoinRequest
+from raftchaos.core.service_records import JoinRequest
 from raftchaos.core.state import ClusterState
 from raftchaos.errors import MachineUnusable, Refused, UsageError
 from raftchaos.identity.certificates import Authority, digest_of_key, fingerprint_of, new_key, request_for

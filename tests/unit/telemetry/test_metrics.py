@@ -15,7 +15,7 @@ from raftchaos.core.commands import Command
 from raftchaos.core.interfaces import Entry, Quorum, ReplicaStatus
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.meter import Meter, NullMeter
-from raftchaos.core.services import ActiveFault, Health
+from raftchaos.core.service_records import ActiveFault, Health
 from raftchaos.core.state import ClusterState, HaltRecord
 from raftchaos.model.loading import parse_submission
 from raftchaos.telemetry.catalogue import METRICS, document
