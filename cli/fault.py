@@ -58,8 +58,9 @@ def list_(nodes: tuple[str, ...], peers: str, output: str) -> int:
     """List what is on, as each node reads it back from its kernel, processes and proxies.
 
     Beside it stands what the node's undo journal says. A difference is marked: "missing" should be on and is not there,
-    "leftOver" is there and the journal knows nothing of it. A pulse that is off at this moment is "dormant". The exit
-    code is 6 if something is left over.
+    "leftOver" is there and the journal knows nothing of it. A pulse that is off at this moment is "dormant". Of what
+    cannot be read back, like the fault of a plug-in, the journal alone tells. The exit code is 6 if something is left
+    over.
 
     \b
     Example:
@@ -73,7 +74,8 @@ def list_(nodes: tuple[str, ...], peers: str, output: str) -> int:
     for fault in found:
         words = [plain(fault[key]) for key in ("node", "run", "fault", "target")]
         touched = fault["effect"].get("touched", "-")
-        rows.add_row(*words, "yes" if fault["journal"] else "no", plain(fault["mark"] or "on"), str(touched))
+        mark = {"": "on", SeenFault.UNREADABLE: "cannot be read back"}.get(fault["mark"], fault["mark"])
+        rows.add_row(*words, "yes" if fault["journal"] else "no", plain(mark), str(touched))
     told = [f"{plain(node)} did not answer: {plain(problem)}" for node, problem in silent.items()]
     show(output, {"faults": found, "silent": silent}, rows if found else "no fault is on", *told)
     return RecoveryFailed.spec.exit_code if any(fault["mark"] == SeenFault.LEFT_OVER for fault in found) else 0

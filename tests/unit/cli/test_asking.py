@@ -86,6 +86,10 @@ async def test_what_is_on_is_listed_with_what_differs(served: Served, ask: Ask) 
     assert done.code == 0, done.err
     (fault,) = json.loads(done.out)["faults"]
     assert (fault["node"], fault["target"], fault["effect"]) == (served.peers[1].name, "proxy:a", {"touched": 3})
+    served.peers[1].seen.append(SeenFault("t/2/0/n/1", "custom", "plugin:p", True, SeenFault.UNREADABLE))
+    done = await ask("fault", "list")
+    assert done.code == 0
+    assert "cannot be read back" in done.out
     served.peers[1].seen.append(SeenFault("stranger", "latency", "proxy:b", False, SeenFault.LEFT_OVER))
     done = await ask("fault", "list", "--node", served.peers[1].name)
     assert done.code == 6
