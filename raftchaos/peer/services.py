@@ -37,7 +37,7 @@ from raftchaos.core.service_records import (
 )
 from raftchaos.core.services import raise_for_result
 from raftchaos.core.state import ClusterState, HaltRecord
-from raftchaos.errors import NotFound
+from raftchaos.errors import NotFound, Refused
 from raftchaos.faults.executor import FaultExecutor
 from raftchaos.model.events import Event
 from raftchaos.model.resolved import ResolvedOrchestration
@@ -159,12 +159,22 @@ class Services:
 
     async def check(self, task: str, orchestration: ResolvedOrchestration) -> None:
         """See PeerServices."""
-        state = self.state
-        if task in state.tasks or task in state.finished:
-            return  # it was accepted before: what it does by now stands in the way of doing it again
-        admitted = admit(state, task, orchestration, int(self.clock.wall() * 1000)).accepted
-        if admitted is not None:
+        if self._accepted(task):
+            return  # what it does by now stands in the way of doing it again
+        admitted = admit(self.state, task, orchestration, int(self.clock.wall() * 1000)).accepted
+        if admitted is None:
+            return
+        try:
             await self.abilities.check(orchestration, admitted.targets)
+        except (
+            Refused
+        ):  # of a submit that is repeated, the first may have been accepted without this peer knowing it yet
+            await self.read_barrier()
+            if not self._accepted(task):
+                raise
+
+    def _accepted(self, task: str) -> bool:
+        return task in self.state.tasks or task in self.state.finished
 
     async def submit(self, task: str, orchestration: Mapping[str, Any]) -> Outcome:
         """See PeerServices."""
