@@ -27,6 +27,7 @@ FAULT_MODULES: Final = {
     "dns_failure": "raftchaos.faults.dns_failure",
     "file_descriptors": "raftchaos.faults.file_descriptors",
     "graphql": "raftchaos.faults.graphql",
+    "grpc": "raftchaos.faults.grpc",
     "http_abort": "raftchaos.faults.http_abort",
     "http_corrupt": "raftchaos.faults.http_corrupt",
     "http_error": "raftchaos.faults.http_error",

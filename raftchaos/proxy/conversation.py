@@ -46,8 +46,9 @@ class Conversation(Tracker):
         self.toxics = [toxic for toxic in toxics if toxic.http]
         self._responders = [toxic for toxic in toxics if toxic.responds]
         self._watching = toxics
-        if self._framed is not None:
-            self._framed.set_toxics(toxics, now, out)
+        if self._followed is not None:
+            self._followed.set_toxics(toxics, now, out)
+            self.owed = self._followed.held
             return
         for exchange in self._exchanges:
             if isinstance(exchange.answered_by, Toxic) and exchange.answered_by.gone:
@@ -63,8 +64,8 @@ class Conversation(Tracker):
 
     def _release(self, direction: int, now: float, out: list[Command]) -> None:
         """Relay what is held of an incomplete head."""
-        if self._framed is not None:
-            self._framed.release(direction, now, out)
+        if self._followed is not None:
+            self._followed.release(direction, now, out)
             return
         part, exchange = self._requests.part, None
         if direction == DOWNSTREAM:
@@ -106,8 +107,9 @@ class Conversation(Tracker):
         known = min(self._released[UPSTREAM], len(data))
         self._released[UPSTREAM] -= known
         if piece.kind == RAW:
-            self._leave_http(data, now, out)
-        elif piece.kind == HEAD and exchange is not None:
+            self._leave_http(UPSTREAM, data, known, now, out)
+            return
+        if piece.kind == HEAD and exchange is not None:
             self._begin(exchange)
             if not known:  # of a request that began before the fault the service has seen a part
                 self._intercept(exchange, now)
@@ -155,6 +157,9 @@ class Conversation(Tracker):
 
     def settle(self, now: float, out: list[Command]) -> None:
         """Give the answers whose turn it is: those of faults wait for the responses to earlier requests."""
+        if self._followed is not None:
+            self._followed.settle(now, out)
+            self.owed = self._followed.held
         exchanges, pipes = self._exchanges, self._pipes
         while exchanges and exchanges[0].answer is not None and not self.closing:
             exchange = exchanges[0]
@@ -181,11 +186,15 @@ class Conversation(Tracker):
             self._go_on(now, out)
 
     def _answering(self) -> bool:
-        """Whether the next thing that the client gets is the answer of a fault."""
+        """Whether the next thing that the client gets is the answer of a fault, or was held back by one."""
+        if self._followed is not None:
+            return self.owed > 0
         return bool(self._exchanges) and self._exchanges[0].answer is not None and not self.closing
 
     def next(self) -> float:
         """When an answer is due that waits for its instant."""
+        if self._followed is not None:
+            return self._followed.next()
         exchanges = self._exchanges
         if not self._answering() or not exchanges[0].complete or self._pipes.ended[DOWNSTREAM]:
             return NEVER
@@ -226,11 +235,14 @@ class Conversation(Tracker):
 
     def _response_piece(self, piece: Piece, now: float, out: list[Command]) -> None:
         exchange, data = piece.exchange, piece.data
-        if self._framed is not None:
-            self._framed.data(DOWNSTREAM, data, now, out)
+        if self.kind:
+            self._raw(DOWNSTREAM, data, now, out)
             return
         known = min(self._released[DOWNSTREAM], len(data))
         self._released[DOWNSTREAM] -= known
+        if piece.kind == RAW:
+            self._leave_http(DOWNSTREAM, data, known, now, out)
+            return
         if exchange is not None:
             edited = None if exchange.edited is None else exchange.edited[DOWNSTREAM]
             if piece.kind == HEAD and not known and self._responders:
@@ -244,10 +256,7 @@ class Conversation(Tracker):
         if piece.end:
             self._exchanges.popleft()
         if self._responses.switched:
-            if not self.kind:
-                self._upgrade(piece, now, out)
-        elif self._responses.broken:
-            self._leave_http(b"", now, out)
+            self._upgrade(piece, now, out)
         elif piece.end:
             self._response_ended(now, out, taken=True)
 
@@ -271,39 +280,54 @@ class Conversation(Tracker):
 
     # ---- not HTTP
 
-    def _raw(self, direction: int, data: bytes, now: float, out: list[Command]) -> None:
-        if self._framed is not None:
-            self._framed.data(direction, data, now, out)
-        else:
-            self._pipes.emit(direction, None, data, now, out)
+    def _raw(self, direction: int, data: bytes, now: float, out: list[Command], known: int = 0) -> None:
+        """Data of another protocol, of which so many bytes have been relayed already."""
+        self._follow(direction, data[:known])
+        followed = self._followed
+        if followed is None:
+            self._pipes.emit(direction, None, data[known:], now, out)
+            return
+        followed.data(direction, data[known:], now, out)
+        self.owed = followed.held
+        if followed.broken:
+            self.ending = Ending.RESET if followed.lost else self.ending
+            self._give_up()
+            for toxic in self._watching:
+                if toxic.calls:
+                    toxic.not_http("skipped_not_http")
 
     def _upgrade(self, piece: Piece, now: float, out: list[Command]) -> None:
         """The response has switched to another protocol: what the client has sent of it goes on."""
         known = self._released[UPSTREAM]
         part = self._switch(piece)
-        if self._framed is not None:
-            self._framed.set_toxics(self._watching, now, out)
-            self._framed.follow(UPSTREAM, part[:known])
-            self._framed.data(UPSTREAM, part[known:], now, out)
-        else:
-            self._pipes.emit(UPSTREAM, None, part[known:], now, out)
+        self._watch(now, out)
+        self._raw(UPSTREAM, part, now, out, known)
 
-    def _leave_http(self, data: bytes, now: float, out: list[Command]) -> None:
-        """The stream turned out not to be HTTP while a fault looked at it."""
-        if self.kind:
-            return
+    def _watch(self, now: float, out: list[Command]) -> None:
+        if self._followed is not None:
+            self._followed.set_toxics(self._watching, now, out)
+
+    def _leave_http(self, direction: int, data: bytes, known: int, now: float, out: list[Command]) -> None:
+        """The stream turned out not to be HTTP/1.1 while a fault looked at it, with this data."""
         if self.owed or any(exchange.edited for exchange in self._exchanges):
             self.ending = Ending.RESET  # a request was taken that can no longer be answered in its place
             return
         self._release(UPSTREAM, now, out)
         self._release(DOWNSTREAM, now, out)
-        self._go_raw(data)
-        for toxic in {*self.toxics, *self._responders}:
+        part = self._go_raw(direction, data)
+        for toxic in self._watching:
             toxic.not_http(self.kind)
+        self._watch(now, out)
+        if direction == DOWNSTREAM:
+            self._follow(UPSTREAM, part)
+        self._raw(direction, data, now, out, known)
 
     def drop(self) -> None:
         """The connection is over."""
         self._changed = _nothing
+        if self._followed is not None:
+            self._followed.drop()
+            self._followed = None
         self._exchanges.clear()
         self.owed = 0
         self.toxics = []

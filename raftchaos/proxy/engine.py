@@ -176,10 +176,11 @@ class Engine:
             self._end(messages.ending, out)
             if self._is_over():
                 return
-        full = messages.crowded or (self.answers and pipes.full(DOWNSTREAM))
-        if full or not pipes.idle():
+        full = messages.crowded(UPSTREAM) or (self.answers and pipes.full(DOWNSTREAM))
+        full_down = messages.crowded(DOWNSTREAM)
+        if full or full_down or not pipes.idle():
             pipes.settle(UPSTREAM, now, full, out)
-            pipes.settle(DOWNSTREAM, now, False, out)
+            pipes.settle(DOWNSTREAM, now, full_down, out)
             if self._enders:
                 self._ask_toxics(now, out)  # data that waited for one may have reached the next
             if self._is_over() or (True in pipes.shut and self._over(now, out)):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raftchaos.proxy.commands import Command
+from raftchaos.proxy.followed import Followed
 from raftchaos.proxy.frames import FramePiece, FrameReader
 from raftchaos.proxy.messages import Exchange
 from raftchaos.proxy.pipes import DIRECTIONS, Pipes
 from raftchaos.proxy.toxic import Directed, Toxic
 
 
-class Framed:
+class Framed(Followed):
     """The frames of one connection, both ways."""
 
     __slots__ = ("_exchange", "_pipes", "_readers", "_released", "_toxics")
@@ -25,13 +26,11 @@ class Framed:
         self._toxics: list[Toxic] = []
 
     def follow(self, direction: int, data: bytes) -> None:
-        """Data that is relayed as it is."""
         for _ in self._readers[direction].feed(data):
             pass
         self._released[direction] = len(self._readers[direction].part)
 
     def data(self, direction: int, data: bytes, now: float, out: list[Command]) -> None:
-        """Data that toxics may touch."""
         for piece in self._readers[direction].feed(data):
             known = min(self._released[direction], len(piece.data))
             self._released[direction] -= known
@@ -56,7 +55,6 @@ class Framed:
         return [(direction, piece.data)]
 
     def set_toxics(self, toxics: Sequence[Toxic], now: float, out: list[Command]) -> None:
-        """These act on messages from now on."""
         known, wanted = self._toxics, [toxic for toxic in toxics if toxic.frames]
         self._toxics = [toxic for toxic in known if toxic.gone and toxic.amid] + wanted
         for toxic in wanted:
@@ -68,11 +66,10 @@ class Framed:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a toxic that is gone still has to drop the rest of a message."""
+        # a toxic that is gone still has to drop the rest of a message
         return any(toxic.gone for toxic in self._toxics)
 
     def release(self, direction: int, now: float, out: list[Command]) -> None:
-        """Relay what is held of an incomplete head."""
         part = self._readers[direction].part
         known, self._released[direction] = self._released[direction], len(part)
         self._pipes.emit(direction, None, part[known:], now, out)

@@ -29,10 +29,10 @@ class Stage:
 class Pipes:
     """What has been sent, what waits, and what has ended, in both directions."""
 
-    __slots__ = ("_budget", "_drained", "_paused", "_stages", "_toxics", "broken", "ended", "shut")
+    __slots__ = ("_drained", "_paused", "_stages", "_toxics", "broken", "budget", "ended", "shut")
 
     def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+        self.budget = budget
         self._paused = [False, False]
         self._drained: list[float | None] = [None, None]  # by direction: when its end came and nothing waited any more
         self._toxics: Sequence[Toxic] = ()
@@ -70,7 +70,7 @@ class Pipes:
             kept = [stage for stage in before if stage.toxic in toxics]
             known = [stage.toxic for stage in kept]
             new = [toxic for toxic in toxics if toxic.shapes(direction) and toxic not in known]
-            self._stages[direction] = kept + [Stage(toxic, self._budget) for toxic in new]
+            self._stages[direction] = kept + [Stage(toxic, self.budget) for toxic in new]
             index = len(kept)
             for stage in reversed(before):
                 if stage in kept:

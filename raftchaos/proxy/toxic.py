@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from raftchaos import limits
+from raftchaos.proxy.calls import Call, Touch
 from raftchaos.proxy.chance import draw, number, word
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Ending
 from raftchaos.proxy.delayline import NEVER
@@ -72,6 +73,8 @@ class Toxic(Answered):
 
     frames: ClassVar[bool] = False
     """It has a `frame`: it acts on WebSocket messages."""
+    calls: ClassVar[bool] = False
+    """It has a `call`: it acts on calls over HTTP/2."""
     ends: ClassVar[bool] = False
     """It may set `wake_at` or `ending`."""
     http: ClassVar[bool] = False
@@ -105,6 +108,12 @@ class Toxic(Answered):
         frame may be put in here.
         """
         return [(direction, piece.data)]
+
+    def call(self, call: Call, *, fresh: bool) -> Touch | None:
+        """What it does to a call, asked once of each. `fresh`: the service has not seen it yet, so that it may be
+        answered in its place.
+        """
+        return None
 
     @property
     def amid(self) -> bool:
@@ -184,7 +193,7 @@ class Fault:
             return False
         return self.hits(position)
 
-    def picks_request(self, position: int, count: int, client: Client, exchange: Exchange) -> bool:
+    def picks_request(self, position: int, count: int, client: Client, exchange: Exchange | Call) -> bool:
         """Whether matcher, sample and chance pick this request, number `count` on its connection."""
         if not self.match.request(exchange.head):
             return False

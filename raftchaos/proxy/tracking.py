@@ -11,9 +11,12 @@ from collections.abc import Callable
 
 from raftchaos import limits
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM
+from raftchaos.proxy.followed import Followed
 from raftchaos.proxy.framed import Framed, is_websocket
 from raftchaos.proxy.http1 import EndlessBody, LengthBody
+from raftchaos.proxy.http2 import PREFACE, speaks_http2
 from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece, RequestReader, ResponseReader
+from raftchaos.proxy.multiplexed import Http2
 from raftchaos.proxy.pipes import Pipes
 from raftchaos.proxy.stats import Stats
 
@@ -28,7 +31,7 @@ class Tracker:
     __slots__ = (
         "_changed",
         "_exchanges",
-        "_framed",
+        "_followed",
         "_pipes",
         "_released",
         "_requests",
@@ -47,7 +50,7 @@ class Tracker:
         self._requests = RequestReader()
         self._responses = ResponseReader(self._exchanges)
         self._released = [0, 0]  # by direction: how much of the reader's part has been relayed already
-        self._framed: Framed | None = None  # after the upgrade to a WebSocket
+        self._followed: Followed | None = None  # a WebSocket after its upgrade, or HTTP/2
         self.kind = ""
         """Empty while this is HTTP; then the name of the count that says what it is."""
         self.owed = 0
@@ -56,8 +59,8 @@ class Tracker:
     def track(self, direction: int, data: bytes) -> bool:
         """Follow data that is relayed as it is; always True."""
         if self.kind:
-            if self._framed is not None:
-                self._framed.follow(direction, data)
+            if self._followed is not None:
+                self._follow(direction, data)
             return True
         if direction == UPSTREAM:
             exchange = self._requests.single(data)
@@ -83,29 +86,30 @@ class Tracker:
             if piece.kind == HEAD and piece.exchange is not None:
                 self._begin(piece.exchange)
             elif piece.kind == RAW:
-                self._go_raw(piece.data)
+                self._go_raw(UPSTREAM, piece.data)
+                self._follow(UPSTREAM, piece.data)
         self._released[UPSTREAM] = len(self._requests.part)
         self._changed()
 
     def _track_responses(self, data: bytes) -> None:
         for piece in self._responses.feed(data):
-            if self._framed is not None:
-                self._framed.follow(DOWNSTREAM, piece.data)
+            if self._followed is not None:
+                self._follow(DOWNSTREAM, piece.data)
             elif piece.end:
                 self._exchanges.popleft()
             if self._responses.switched and not self.kind:
-                sent = self._switch(piece)
-                if self._framed is not None:
-                    self._framed.follow(UPSTREAM, sent)
+                self._follow(UPSTREAM, self._switch(piece))
             elif self._responses.broken and not self.kind:
-                self._go_raw(b"")
+                sent = self._go_raw(DOWNSTREAM, piece.data)
+                self._follow(UPSTREAM, sent)
+                self._follow(DOWNSTREAM, piece.data)
         self._released[DOWNSTREAM] = len(self._responses.part)
         self._changed()
 
     def untouched(self, direction: int) -> int:
         """How many bytes may pass unseen: of a body all but the last, which ends the message."""
         if self.kind:
-            return 0 if self._framed is not None else _ENDLESS
+            return 0 if self._followed is not None else _ENDLESS
         body = (self._requests if direction == UPSTREAM else self._responses).body
         if isinstance(body, EndlessBody):
             return _ENDLESS
@@ -120,7 +124,7 @@ class Tracker:
     def quiet(self) -> bool:
         """Whether nothing is held and nothing is to be answered, so that following will do."""
         exchanges = self._exchanges
-        if self._framed is not None and self._framed.unfinished:
+        if self._followed is not None and self._followed.unfinished:
             return False
         return not self._requests.waiting and (
             not exchanges
@@ -131,29 +135,47 @@ class Tracker:
             )
         )
 
-    @property
-    def crowded(self) -> bool:
-        """Whether nothing more should be read from the client."""
-        return self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE
+    def crowded(self, direction: int) -> bool:
+        """Whether nothing more should be read from the source of this direction."""
+        if self._followed is not None:
+            return self._followed.full(direction)
+        return direction == UPSTREAM and (self._requests.waiting or len(self._exchanges) >= limits.PROXY_PIPELINE)
 
     # ---- not HTTP
 
+    def _follow(self, direction: int, data: bytes) -> None:
+        """Data of another protocol that is relayed as it is."""
+        if self._followed is not None and data:
+            self._followed.follow(direction, data)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """What turned out not to be the other protocol is plain bytes from here on."""
+        if self._followed is not None and self._followed.broken:
+            self._followed = None
+
     def _switch(self, piece: Piece) -> bytes:
         """The connection speaks another protocol; what the client has sent of it so far."""
-        part = self._requests.part
-        self._go_raw(b"")
+        part = self._go_raw(DOWNSTREAM, b"")
         if piece.exchange is not None and is_websocket(piece.exchange):
             self.kind = "skipped_websock"
-            self._framed = Framed(piece.exchange, self._pipes)
+            self._followed = Framed(piece.exchange, self._pipes)
         return part
 
-    def _go_raw(self, data: bytes) -> None:
-        """From here on nothing is known of messages; bytes are relayed. `data`: what the client sent first of them."""
-        first = self._requests.count == 0
-        if first and data.startswith(_TLS):
+    def _go_raw(self, direction: int, data: bytes) -> bytes:
+        """From here on nothing is known of messages. `data` is what came first that is none; what the client has sent
+        before, if it was the service that spoke.
+        """
+        part, first = self._requests.part, self._requests.count == 0
+        if first and direction == UPSTREAM and data.startswith(_TLS):
             self.kind = "skipped_tls"
-        elif first and data.startswith(_HTTP2):
+        elif first and (
+            data.startswith(_HTTP2)
+            if direction == UPSTREAM
+            else speaks_http2(data) and PREFACE.startswith(part)  # its SETTINGS may come before the client has spoken
+        ):
             self.kind = "skipped_http2"
+            self._followed = Http2(self._pipes)
         else:
             self.kind = "skipped_not_http"
         self._requests.broken = self._responses.broken = True
@@ -162,3 +184,4 @@ class Tracker:
         self._released = [0, 0]
         self._exchanges.clear()
         self.owed = 0
+        return part

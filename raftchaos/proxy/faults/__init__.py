@@ -8,6 +8,7 @@ from raftchaos.proxy.faults.bandwidth import Bandwidth
 from raftchaos.proxy.faults.connection_limit import ConnectionLimit
 from raftchaos.proxy.faults.corrupt import Corrupt
 from raftchaos.proxy.faults.graphql import Graphql
+from raftchaos.proxy.faults.grpc import Grpc
 from raftchaos.proxy.faults.http_abort import HttpAbort
 from raftchaos.proxy.faults.http_corrupt import HttpCorrupt
 from raftchaos.proxy.faults.http_error import HttpError
@@ -34,6 +35,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {
         ConnectionLimit,
         Corrupt,
         Graphql,
+        Grpc,
         HttpAbort,
         HttpCorrupt,
         HttpError,

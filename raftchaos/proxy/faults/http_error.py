@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from raftchaos import limits
+from raftchaos.proxy.calls import Call
 from raftchaos.proxy.chance import ParameterError, draw, number, word
 from raftchaos.proxy.editing import Edit
 from raftchaos.proxy.http1 import response_body
@@ -72,7 +73,7 @@ class HttpError(HttpFault):
             return self._codes[0]
         return self._codes[int(draw(self.seed, "status", *position) * len(self._codes))]
 
-    def picks_request(self, position: int, count: int, client: Client, exchange: Exchange) -> bool:
+    def picks_request(self, position: int, count: int, client: Client, exchange: Exchange | Call) -> bool:
         """Of the requests that match and are sampled those that the pattern says."""
         if self._pattern == "burst" and self._left and self.match.request(exchange.head):
             if self.sample is not None and not self.sample.has(client.address, position, exchange.head):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from raftchaos import limits
+from raftchaos.proxy import http2
 from raftchaos.proxy.faults import FAULTS
 from tests.system.faults.harms import HARMS
 from tests.system.harness import Cluster, PeerProcess, free_port, orchestration, wait_until, words_of
@@ -44,10 +45,25 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "http_replace": {"body": "{}"},
     "rate_limit": {"requestsPerSecond": 0.001, "burst": 1},
     "websocket": {"action": "drop"},
+    "grpc": {},
 }
 ASKED = b"GET /?query=%7Ba%7D HTTP/1.1\r\nHost: a\r\n\r\n"
 UPGRADE = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x02hi"
+CALL = [(b":method", b"POST"), (b":path", b"/shop.Cart/Add"), (b"content-type", b"application/grpc")]
+CALLED = (
+    http2.PREFACE
+    + http2.frame(http2.SETTINGS, 0, 0, b"")
+    + http2.headers_frame(1, CALL)
+    + http2.data_frame(1, b"\0\0\0\0\1q", end=True)
+)
+CALL_ANSWERED = (
+    http2.frame(http2.SETTINGS, 0, 0, b"")
+    + http2.headers_frame(1, [(b":status", b"200"), (b"content-type", b"application/grpc")])
+    + http2.data_frame(1, b"\0\0\0\0\1a")
+    + http2.headers_frame(1, [(b"grpc-status", b"0")], end=True)
+)
+SPECIAL = {"websocket": (UPGRADE, SWITCHED), "grpc": (CALLED, CALL_ANSWERED)}
 
 
 class Service(socketserver.BaseRequestHandler):
@@ -56,6 +72,9 @@ class Service(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):
             while data := self.request.recv(65536):
+                if data.startswith(http2.PREFACE):
+                    self.request.sendall(CALL_ANSWERED)
+                    continue
                 for _ in range(data.count(b"\r\n\r\n")):
                     self.request.sendall(SWITCHED if b"Upgrade" in data else REPLY)
 
@@ -88,9 +107,9 @@ class Street:
         return {name for name, well in zip(self.ports, whole, strict=True) if not well}
 
     def _as_it_should_be(self, name: str) -> bool:
-        """Two requests on one connection, or a WebSocket and its first message; and its end."""
+        """Two requests on one connection, a WebSocket and its first message, or a call of gRPC; and its end."""
         begin, got = time.monotonic(), b""
-        asked, expected = (UPGRADE, SWITCHED) if name == "websocket" else (ASKED * 2, REPLY * 2)
+        asked, expected = SPECIAL.get(name, (ASKED * 2, REPLY * 2))
         try:
             with socket.create_connection(("127.0.0.1", self.ports[name]), 3.0) as sock:
                 sock.sendall(asked)
