@@ -119,7 +119,8 @@ async def haproxy(service: int) -> AsyncIterator[Way]:
     with tempfile.TemporaryDirectory() as folder:
         own, config = free_port(), Path(folder) / "haproxy.cfg"
         config.write_text(_HAPROXY.format(own=own, service=service))
-        process = await asyncio.create_subprocess_exec("haproxy", "-db", "-q", "-f", str(config))
+        words = ["haproxy", "-db", "-q", "-f", str(config)]
+        process = await asyncio.create_subprocess_exec(*words, start_new_session=True)  # as ours is, and daemons are
         try:
             await _listens(own)
             yield Way("haproxy", own, psutil.Process(process.pid))

@@ -14,6 +14,7 @@ PLAIN_RESPONSE = b"\x00" + RESPONSE[1:]
 ECHO = b"E" * 64
 BULK = b"B" * (256 * 1024)
 _CONNECTS = 64  # at a time
+_PATIENCE = 30.0
 
 
 class ServiceSide(asyncio.Protocol):
@@ -46,7 +47,7 @@ class Load(asyncio.Protocol):
     def __init__(self, message: bytes, size: int, times: list[float], pause: float = 0.0) -> None:
         self.message, self.size, self.times, self.pause = message, size, times, pause
         self.missing = size
-        self.broken = False
+        self.answered = self.broken = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -60,6 +61,7 @@ class Load(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.missing -= len(data)
         if self.missing <= 0:
+            self.answered = True
             self.times.append(time.perf_counter() - self.sent)
             if self.pause:
                 asyncio.get_running_loop().call_later(self.pause, self.send)
@@ -75,6 +77,7 @@ class Drain(asyncio.BufferedProtocol):
 
     def __init__(self) -> None:
         self.received, self.at = 0, 0.0
+        self.began = asyncio.Event()
         self._buffer = bytearray(1 << 20)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,6 +88,7 @@ class Drain(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
+        self.began.set()
         self.at = time.perf_counter()
 
 
@@ -98,7 +102,9 @@ async def serve() -> None:
 async def opened(
     port: int, connections: int, message: bytes, size: int, times: list[float], *, spread: float = 0, pause: float = 0
 ) -> list[Load]:
-    """So many loops, begun over `spread` seconds, each with a pause after each round trip."""
+    """So many loops, begun over `spread` seconds, each with a pause after each round trip; all have had an answer, for
+    a proxy still connects when its client has been connected. Raises SystemExit if that takes very long.
+    """
     loop = asyncio.get_running_loop()
     found: list[Load] = []
     while len(found) < connections:
@@ -109,6 +115,12 @@ async def opened(
         found += [protocol for _, protocol in await asyncio.gather(*made)]
         if spread:
             await asyncio.sleep(spread / connections)
+    end = time.monotonic() + _PATIENCE
+    while not all(each.answered for each in found):
+        if time.monotonic() > end:
+            missing, broken = (sum(each) for each in ((not e.answered for e in found), (e.broken for e in found)))
+            raise SystemExit(f"{missing} connections had no answer in {_PATIENCE:g} s, {broken} were broken")
+        await asyncio.sleep(0.01)
     return found
 
 
@@ -139,6 +151,8 @@ async def load(
 async def bulk(port: int, seconds: float, warm_up: float | None = None) -> tuple[float, int]:
     """Bytes a second from the service on one connection, and all bytes that came."""
     transport, drain = await asyncio.get_running_loop().create_connection(Drain, "127.0.0.1", port)
+    async with asyncio.timeout(10):
+        await drain.began.wait()
     await asyncio.sleep(seconds / 10 if warm_up is None else warm_up)
     before, begin = drain.received, drain.at
     await asyncio.sleep(seconds)
