@@ -44,7 +44,7 @@ async def _measure(apis: list[int], port: int, connections: int, seconds: float)
         loops = await opened(port, connections, REQUEST, len(RESPONSE), times)
         times.clear()
         during = await watched(session, apis, seconds)
-        during |= {"connections": connections, "per_second": round(len(times) / seconds)}
+        during |= {"connections": sum(each.answered for each in loops), "per_second": round(len(times) / seconds)}
         await close(loops)
         after = await watched(session, apis, 1)
     during["elections"] = max(during["elections"], after["elections"])
