@@ -231,3 +231,25 @@ HAND_OVER: Final = 1.0  # a leader that stops gives another this long to take ov
 # ---- analytics
 CSV_LINE: Final = 64 * 1024  # bytes of one line of `timestamp,value`; a longer one is no such file
 CSV_BACKWARDS: Final = 3600.0  # a clock that was put back may repeat an hour; beyond it the rows are in disorder
+
+# ---- recording
+EVENT_NAME: Final = 256  # characters of an endpoint, a node, any name that events are counted by
+EVENT_TYPES: Final = 31  # of each dimension so many names are kept apart, the rest are counted together
+EVENT_FAULTS: Final = 63
+EVENT_ENDPOINTS: Final = 200
+EVENT_PROTOCOLS: Final = 15
+EVENT_NODES: Final = 63
+EVENT_STATUSES: Final = 31
+EVENT_IDLE: Final = 3600.0  # a name without events this long makes room for another
+EVENT_BUSIEST: Final = 20  # endpoints whose latencies are kept; more histograms would not fit the memory
+EVENTS_PENDING: Final = 8_192  # events that were recorded one by one and are counted together
+EVENTS_BATCH: Final = 131_072  # rows of a batch that are counted at once
+EVENTS_RECENT: Final = 1_000  # single events that are kept for people to look at
+EVENT_AHEAD: Final = 300.0  # events further ahead of the clock than this come from a wrong clock
+CELL: Final = 512 * 1024  # bytes of a cell; one with 200 endpoints of 100 requests each has 40 KiB
+CELL_STEP: Final = 86_400
+CELL_SAMPLES: Final = 20  # single events in a cell
+SERIES_VALUES: Final = 1_000_000  # of one answer
+RECORDING_SPANS: Final = 1_000  # spans in which something recorded; then the oldest two become one
+RECORDING_FILE: Final = 96 * 1024 * 1024  # the recording on disk; it compresses to a tenth of that
+RECORDING_MEMORY: Final = 54 * 1024 * 1024  # counts and packed histograms; with what is being written 64 MiB
