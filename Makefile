@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-system simulate soak torture mutants lint format bench lock clean help
+.PHONY: demo test test-system test-vm simulate soak torture mutants lint format bench lock clean help
 
 help:
 	@echo "make demo         three peers, a shop, an experiment, a killed leader: the whole thing in under a minute"
 	@echo "make test         unit tests, simulation and one smoke test of real peers (under five minutes)"
 	@echo "make simulate     whole clusters on virtual time: SEEDS=1000 of them, or SEED=17 once more with its trace"
 	@echo "make test-system  real processes, kills, pauses, and two minutes of torture (under 45 minutes)"
+	@echo "make test-vm      the part of it that needs netem, cgroup v2 and systemd, in a virtual machine (under 10 minutes)"
 	@echo "make lint         ruff, mypy and the directions of the imports"
 	@echo "make mutants      each protecting mechanism switched off, and which test notices"
 	@echo "make bench        the figures of docs/performance.md"
@@ -33,6 +34,10 @@ test: $(READY)
 
 test-system: $(READY)
 	$(PYTEST) -v -p no:cacheprovider tests/system
+
+# Debian's kernel, emulated, with this machine's files: as root, on x86-64. `make test-system` does it too.
+test-vm: $(READY)
+	$(PYTEST) -v -p no:cacheprovider tests/system/debian
 
 soak: $(READY)
 	$(BIN)/python -m tests.simulation --seeds 10000 --seconds 12

@@ -1,4 +1,4 @@
-"""What a stranger sees of a network, run within a namespace: `python measure.py COMMAND JSON`; answers in JSON.
+"""What a stranger sees of a network, run within a namespace: reads `[command, arguments]`, and answers, in JSON lines.
 
 `serve` echoes TCP and UDP on a port, sends as fast as it can on the next one, swallows on the one after, and answers
 every DNS question with 192.0.2.53 on port 53 of its address. The others are a client with a clock of its own.
@@ -235,4 +235,6 @@ def ask_dns(
 COMMANDS = {each.__name__: each for each in (serve, connect, datagrams, copies, round_trips, pull, push, ask_dns)}
 
 if __name__ == "__main__":
-    print(json.dumps(COMMANDS[sys.argv[1]](**json.loads(sys.argv[2]))))  # type: ignore[operator]
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        print(json.dumps(COMMANDS[name](**arguments)), flush=True)  # type: ignore[operator]

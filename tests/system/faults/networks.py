@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import uuid
@@ -27,6 +28,7 @@ class TwoHosts:
         unique = uuid.uuid4().hex[:8]
         self.here, self.there = f"rc-{unique}-a", f"rc-{unique}-b"
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._idle: dict[str, list[subprocess.Popen[bytes]]] = {}
         for name in (self.here, self.there):
             self._call("ip", "netns", "add", name)
         self._call(
@@ -46,8 +48,10 @@ class TwoHosts:
 
     def serve(self, name: str, hosts: list[str]) -> None:
         """Start a server in a namespace."""
-        order = json.dumps({"hosts": hosts, "port": PORT})
-        server = self.start("ip", "netns", "exec", name, sys.executable, str(MEASURE), "serve", order)
+        server = self.start("ip", "netns", "exec", name, sys.executable, str(MEASURE))
+        assert server.stdin is not None
+        server.stdin.write(f"{json.dumps(['serve', {'hosts': hosts, 'port': PORT}])}\n".encode())
+        server.stdin.flush()
         assert self.line(server) == "ready"
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
@@ -69,13 +73,21 @@ class TwoHosts:
         return process
 
     def measure(self, command: str, where: str | None = None, **arguments: Any) -> Any:
-        """Run a command of `measure` here, or in another namespace."""
-        words = ["ip", "netns", "exec", where or self.here, sys.executable, str(MEASURE)]
-        done = subprocess.run(
-            [*words, command, json.dumps(arguments)], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        """Run a command of `measure` here, or in another namespace; by a process that waits there for the next one."""
+        idle = self._idle.setdefault(where or self.here, [])
+        try:
+            process = idle.pop()
+        except IndexError:  # several measure at once, or nobody has yet
+            process = self.start("ip", "netns", "exec", where or self.here, sys.executable, str(MEASURE))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{json.dumps([command, arguments])}\n".encode())
+        process.stdin.flush()
+        assert select.select([process.stdout], [], [], 60)[0], f"{command} does not end"
+        answer = self.line(process)
+        assert answer, f"{command} failed: see the output of the test"
+        idle.append(process)
+        return json.loads(answer)
 
     def look(self, name: str | None = None) -> str:
         """All of nftables and of traffic control in a namespace; of tables that are not ours, too."""

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from raftchaos.errors import InjectionFailed, NotFound, Refused
-from raftchaos.faults import needs
-from raftchaos.faults.resources import marks, undo
+from raftchaos.faults.resources import groups, marks, undo
+from tests.system.faults.disks import Writer
 from tests.system.faults.one_fault import KEY, OneFault
 
 MEBI = 1024 * 1024
@@ -230,26 +230,50 @@ async def test_memory_leaves_a_floor(make: Make, monkeypatch: pytest.MonkeyPatch
         fault.resolve()
 
 
-# ---- disks
+# ---- control groups
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, require: Callable[[bool, str], None]) -> Iterator[Path]:
-    """A file system of 200 MiB of its own, on a loop device."""
-    require(os.geteuid() == 0, "the permission to mount (run as root)")
-    image, folder = tmp_path / "image", tmp_path / "disk"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(200 * MEBI)
-    try:
-        made = subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], capture_output=True, check=False)
-    except FileNotFoundError:
-        made = subprocess.CompletedProcess([], 1)
-    require(made.returncode == 0, "mkfs.ext4 (install the package e2fsprogs)")
-    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(folder)], capture_output=True, check=False)
-    require(mounted.returncode == 0, f"loop devices: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def stranger(require: Callable[[bool, str], None]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is of no load."""
+    require(bool(groups.planned("any")), "cgroup v2")
+    made = subprocess.Popen(["sleep", "600"])
+    yield made
+    made.kill()
+    made.wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        pytest.param("cpu_load", {"workers": 1, "percent": 20}, id="cpu_load"),
+        pytest.param("memory_pressure", {"bytes": 32 * MEBI}, id="memory_pressure"),
+    ],
+)
+async def test_a_load_has_a_control_group_of_its_own(
+    make: Make, stranger: subprocess.Popen[bytes], name: str, parameters: dict[str, int]
+) -> None:
+    fault = make(name, **parameters)
+    await fault.inject()
+    (step,) = fault.plan
+    group = Path(step["cgroup"])
+    await until(lambda: felt(fault, name), "a load that has begun")
+    inside = {int(pid) for pid in (group / "cgroup.procs").read_text().split()}
+    assert inside == {each.pid for each in tree(fault)}
+    (group / "cgroup.procs").write_text(str(stranger.pid))  # as what has lost our mark
+    assert fault.reap()["touched"] > 0
+    assert stranger.wait(5) == -signal.SIGKILL
+    await until(lambda: not group.exists(), "the end of the group")
+
+
+def felt(fault: OneFault, name: str) -> bool:
+    """Whether it is felt."""
+    if name == "cpu_load":
+        return burnt(workers(fault)) > 0.1
+    return max(each.memory_info().rss for each in tree(fault)) > 32 * MEBI
+
+
+# ---- disks
 
 
 def free(path: Path) -> int:
@@ -331,63 +355,6 @@ async def test_a_disk_is_kept_busy(make: Make, by: str, tmp_path: Path) -> None:
 
 
 # ---- throttles
-
-WRITER = """
-import mmap, os, sys, time
-open(sys.argv[1] + "/cgroup.procs", "w").write("0")
-block = mmap.mmap(-1, 1 << 20)
-fd = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_DIRECT, 0o600)
-print("up", flush=True)
-for line in sys.stdin:
-    began = time.monotonic()
-    for index in range(4):
-        os.pwrite(fd, block, index << 20)
-    print(time.monotonic() - began, flush=True)
-"""
-
-
-class Writer:
-    """A process in a control group of its own that writes 4 MiB past the cache when it is asked to."""
-
-    def __init__(self, group: Path, file: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(group), str(file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "up\n"
-
-    def seconds(self) -> float:
-        """How long it takes."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@pytest.fixture
-def writer(small_disk: Path, require: Callable[[bool, str], None]) -> Iterator[tuple[Path, Writer]]:
-    """A process that writes to the small disk, and its group."""
-    problem = needs.why_not(["ioController"])
-    require(not problem, f"the io controller of cgroup v2: {problem}")
-    root = Path("/sys/fs/cgroup")
-    before = "io" in (root / "cgroup.subtree_control").read_text().split()
-    (root / "cgroup.subtree_control").write_text("+io")
-    group = root / f"raftchaos-test-{os.getpid()}"
-    group.mkdir()
-    made = Writer(group, small_disk / "theirs")
-    yield group, made
-    made.close()
-    group.rmdir()
-    if not before:
-        (root / "cgroup.subtree_control").write_text("-io")
 
 
 async def test_writes_are_throttled(make: Make, small_disk: Path, writer: tuple[Path, Writer]) -> None:

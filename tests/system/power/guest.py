@@ -19,8 +19,9 @@ from raftchaos import limits
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.files import read_record
+from tests.system.guests import say
 from tests.system.harness import ApiError, Cluster, PeerProcess, Upstream, orchestration, outage, probe, wait_until
-from tests.system.power.virtual_machine import DISK, say
+from tests.system.power.virtual_machine import DISK
 
 PATIENCE = 90
 CLIENTS, WRITES = 4, 200  # together fewer than the ended tasks that a cluster remembers

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from raftchaos import limits
-from tests.system.power.virtual_machine import Said, VirtualMachine, make_disk, missing
+from tests.system.guests import Said
+from tests.system.power.virtual_machine import VirtualMachine, make_disk, missing
 
 PATIENCE = 200.0
 BOUND = 3 * (limits.LEASE + limits.REVERT)
