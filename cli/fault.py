@@ -70,9 +70,10 @@ def list_(nodes: tuple[str, ...], peers: str, output: str) -> int:
     from raftchaos.core.service_records import SeenFault
 
     found, silent = ask(peers, lambda client: _active(client, nodes))
-    rows = table("node", "run", "fault", "target", "journal", "mark", "touched", firm=["node", "fault", "mark"])
+    columns = ["node", "run", "fault", "target", "set by", "journal", "mark", "touched"]
+    rows = table(*columns, firm=["node", "fault", "set by", "mark"])
     for fault in found:
-        words = [plain(fault[key]) for key in ("node", "run", "fault", "target")]
+        words = [plain(fault[key]) for key in ("node", "run", "fault", "target", "origin")]
         touched = fault["effect"].get("touched", "-")
         mark = {"": "on", SeenFault.UNREADABLE: "cannot be read back"}.get(fault["mark"], fault["mark"])
         rows.add_row(*words, "yes" if fault["journal"] else "no", plain(mark), str(touched))

@@ -13,6 +13,8 @@ from raftchaos.config import DEFAULT_LISTEN, DEFAULT_RAFT_LISTEN, DURABILITIES, 
 @click.option("--name", metavar="NAME", help="Name of the peer in the cluster; default: the name of this host.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Address of the API; default {DEFAULT_LISTEN}.")
 @click.option("--raft-listen", metavar="HOST:PORT", help=f"Address for other peers; default {DEFAULT_RAFT_LISTEN}.")
+@click.option("--toxiproxy-listen", metavar="HOST:PORT", help="Answer toxiproxy's API here, for its clients; default: "
+              "nowhere. Loopback only, as they cannot say who they are.")  # fmt: skip
 @click.option("--advertise", metavar="HOST", help="Host under which others reach it; default: as it listens.")
 @click.option("--data-dir", metavar="DIR", type=click.Path(), help="Where it keeps its data; default: a folder of its "
               "name under ~/.local/state/raftchaos.")  # fmt: skip

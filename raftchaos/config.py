@@ -36,6 +36,7 @@ KEYS: Final = (
     "name",
     "listen",
     "raft-listen",
+    "toxiproxy-listen",
     "advertise",
     "data-dir",
     "plugins",
@@ -55,7 +56,8 @@ KEYS: Final = (
 )
 _PATH_KEYS = ("plugins", "token-file", "tls-cert", "tls-key", "tls-ca")
 _TEXT_KEYS = frozenset(
-    {"name", "listen", "raft-listen", "advertise", "data-dir", "join", "durability", "log-level", *_PATH_KEYS}
+    {"name", "advertise", "data-dir", "join", "durability", "log-level"}
+    | {"listen", "raft-listen", "toxiproxy-listen", *_PATH_KEYS}
 )
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
@@ -89,6 +91,8 @@ class PeerSettings:
     """How long a certificate that this peer signs is valid."""
     metrics_allow: tuple[str, ...] = ()
     """Networks (CIDR) from which /metrics needs no token."""
+    toxiproxy_listen: str | None = None
+    """Where it answers toxiproxy's API; None: nowhere."""
     plugins: Path | None = None
     """Folder of the executables that experiments may use as faults; None allows none."""
 
@@ -120,6 +124,7 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         tls_ca=_path(said, "tls-ca"),
         certificate_seconds=float(said.get("certificate-seconds", limits.CERTIFICATE)),
         metrics_allow=tuple(said.get("metrics-allow") or ()),
+        toxiproxy_listen=said.get("toxiproxy-listen"),
         plugins=_path(said, "plugins"),
     )
     _check(settings)
@@ -148,8 +153,24 @@ def _check(settings: PeerSettings) -> None:
                 hint="say --advertise HOST: the name or address of this machine that the other peers can reach",
             )
     _check_identity(settings)
+    _check_toxiproxy(settings)
     if len(settings.proxies) > limits.PROXIES:
         raise UsageError(f"found {len(settings.proxies)} proxies, expected at most {limits.PROXIES}")
+
+
+def _check_toxiproxy(settings: PeerSettings) -> None:
+    if settings.toxiproxy_listen is None:
+        return
+    host, _ = parse_address(settings.toxiproxy_listen, what="--toxiproxy-listen")
+    if settings.toxiproxy_listen in (settings.listen, settings.raft_listen):
+        raise UsageError(
+            f"--toxiproxy-listen is {settings.toxiproxy_listen} as another address, expected a port of its own"
+        )
+    if not settings.insecure and not (host == "localhost" or (_is_ip(host) and ipaddress.ip_address(host).is_loopback)):
+        raise UsageError(
+            f"found the host {host} for --toxiproxy-listen, expected a loopback address such as 127.0.0.1",
+            hint="clients of this API cannot say who they are; other machines may reach it only with --insecure",
+        )
 
 
 def _path(said: Mapping[str, Any], key: str) -> Path | None:
@@ -292,7 +313,7 @@ def _check_keys(data: Mapping[str, Any], origin: Origin, problems: Problems) -> 
 
 
 def _check_proxies(value: object, origin: Origin, problems: Problems) -> None:
-    from raftchaos.model.names import NAME_RULE, is_name
+    from raftchaos.model.names import PROXY_NAME_RULE, is_proxy_name
     from raftchaos.model.problems import choices, shown
 
     fields = ("name", "listen", "upstream")
@@ -311,8 +332,8 @@ def _check_proxies(value: object, origin: Origin, problems: Problems) -> None:
             text = proxy.get(key)
             if not isinstance(text, str):
                 problems.add(origin, (*here, key), shown(text), "a text")
-            elif key == "name" and not is_name(text):
-                problems.add(origin, (*here, key), shown(text), NAME_RULE)
+            elif key == "name" and not is_proxy_name(text):
+                problems.add(origin, (*here, key), shown(text), PROXY_NAME_RULE)
             elif key == "name" and text in taken:
                 problems.add(origin, (*here, key), f"{text} again", "each name once")
             elif key == "name":

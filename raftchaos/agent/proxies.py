@@ -21,7 +21,7 @@ from raftchaos.core.interfaces import HasFileno, ProxyControl
 from raftchaos.core.service_records import ProxyRecord
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, RaftchaosError, Refused, UsageError
 from raftchaos.files import read_record, write_record
-from raftchaos.model.names import NAME_RULE, is_name
+from raftchaos.model.names import PROXY_NAME_RULE, is_proxy_name
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +117,47 @@ class NodeProxies:
         self._on_change()
         return kept
 
+    async def change(self, name: str, listen: str, upstream: str) -> KeptProxy:
+        """Let a proxy listen at another address, or relay to another; its connections and the faults on it end.
+
+        Raises `NotFound`, `UsageError`, and `MachineUnusable` if the address cannot be listened on: then it goes on as
+        it was.
+        """
+        _check(name, listen, upstream)
+        async with self._turn:
+            before = self._known(name)
+            same_place = listen in (before.asked, before.listen)
+            if same_place and upstream == before.upstream:
+                return before
+            asked, place = (before.asked, before.listen) if same_place else (listen, listen)
+            await self._control.remove_proxy(name)
+            self._drop(name)  # first, as the new address may be the same in other words
+            self._kept[name] = KeptProxy(name, asked, place, upstream)
+            try:
+                await self._open_kept(self._kept[name], {})
+            except RaftchaosError:
+                self._drop(name)
+                self._kept[name] = before
+                await self._open_kept(before, {})
+                raise
+            finally:
+                await self._write()
+            return self._kept[name]
+
+    def _known(self, name: str) -> KeptProxy:
+        if name not in self._kept:
+            known = ", ".join(self.names()) or "none"
+            raise NotFound(f"this node has no proxy {name}; it has: {known}")
+        return self._kept[name]
+
     async def remove(self, name: str) -> None:
         """Stop a proxy and forget it. Raises `NotFound`, and `Refused` while a run is done to it."""
         async with self._turn:
-            if name not in self._kept:
-                known = ", ".join(self.names()) or "none"
-                raise NotFound(f"this node has no proxy {name}; it has: {known}")
+            self._known(name)
             if self._in_use(f"proxy:{name}"):
                 raise Refused(
-                    f"a run is done to the proxy {name}", hint="cancel its task, or wait until the step has ended"
+                    f"a fault is on, or about to be, at the proxy {name}",
+                    hint="cancel its task, or remove the toxic; `raftchaos fault list` shows what is on",
                 )
             await self._control.remove_proxy(name)
             self._drop(name)
@@ -195,8 +227,8 @@ def split_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
 
 
 def _check(name: str, listen: str, upstream: str) -> None:
-    if not is_name(name):
-        raise UsageError(f"found the proxy name {name[:80]!r}, expected {NAME_RULE}")
+    if not is_proxy_name(name):
+        raise UsageError(f"found the proxy name {name[:80]!r}, expected {PROXY_NAME_RULE}")
     split_address(listen, any_port=True)
     split_address(upstream)
 
@@ -216,13 +248,16 @@ def listen_on(address: str) -> socket.socket:
     host, port = split_address(address, any_port=True)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, where = found[0]
+        # `localhost` is ::1 as well, but whoever names it in a proxy's address means where services listen
+        family, kind, protocol, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
         raise MachineUnusable(f"cannot listen on {address}: {error.strerror or error}") from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(where)
+        if port == 0:
+            sock = _claimed(sock)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
@@ -232,6 +267,16 @@ def listen_on(address: str) -> socket.socket:
             hint="another process may have the port (`ss -ltnp` shows it), or the address is not of this machine",
         ) from error
     return sock
+
+
+def _claimed(sock: socket.socket) -> socket.socket:
+    """A socket bound to the port that the kernel has chosen as if somebody had named it: only such a port is kept while
+    the socket does not listen, as under the fault `refuse`."""
+    named = socket.socket(sock.family, sock.type, sock.proto)
+    with sock:
+        named.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        named.bind(sock.getsockname())
+    return named
 
 
 def _address_of(sock: HasFileno) -> str:

@@ -51,7 +51,7 @@ class _NoHttp(logging.Filter):
         return True
 
 
-def _http_log() -> logging.Logger:
+def http_log() -> logging.Logger:
     """Where aiohttp tells its troubles."""
     found = logging.getLogger(f"{__name__}.http")
     if not found.filters:
@@ -89,12 +89,7 @@ class ApiServer:
                 port = int(self._server.sockets[0].getsockname()[1])
         except OSError as error:
             await self.stop()
-            reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-            raise MachineUnusable(
-                f"found no way to listen at {host}:{port} for the API: {reason}",
-                hint="choose another address with --listen, or stop the program that has it",
-                details={"address": f"{host}:{port}"},
-            ) from error
+            raise cannot_listen(f"{host}:{port}", "the API", "--listen", error) from error
         return f"{host}:{port}"
 
     async def start_local(self, path: Path, door: Door) -> None:
@@ -138,21 +133,31 @@ class ApiServer:
         runner = web.AppRunner(
             app,
             access_log=None,
-            logger=_http_log(),
+            logger=http_log(),
             keepalive_timeout=limits.HTTP_IDLE,
             shutdown_timeout=SHUTDOWN,
         )
         await runner.setup()
         self._runners.append(runner)
         assert runner.server is not None
-        return partial(_bounded, runner.server, known)
+        return partial(bounded, runner.server, known, limits.HTTP_CONNECTIONS)
 
 
-def _bounded(server: web.Server, known: set[object]) -> asyncio.Protocol:
+def cannot_listen(address: str, what: str, option: str, error: OSError) -> MachineUnusable:
+    """Why `what` cannot be served at an address that was given by `option`."""
+    reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+    return MachineUnusable(
+        f"found no way to listen at {address} for {what}: {reason}",
+        hint=f"choose another address with {option}, or stop the program that has it",
+        details={"address": address},
+    )
+
+
+def bounded(server: web.Server, known: set[object], most: int) -> asyncio.Protocol:
     """The protocol of one more connection. Of too many the oldest that has not said who calls is closed."""
     found = [one for one in server.connections if one.transport is not None and not one.transport.is_closing()]
     known.intersection_update(found)
-    if len(found) >= limits.HTTP_CONNECTIONS:
+    if len(found) >= most:
         oldest = next((one for one in found if one not in known), found[0])
         assert isinstance(oldest.transport, asyncio.Transport)
         oldest.transport.abort()

@@ -293,6 +293,7 @@ def seen_fault_view(fault: SeenFault) -> Json:
         "run": fault.run,
         "fault": fault.fault,
         "target": fault.target,
+        "origin": fault.origin,
         "journal": fault.journal,
         "mark": fault.mark,
         "effect": dict(fault.effect),

@@ -208,7 +208,8 @@ async def resume(context: Context, request: web.Request) -> web.StreamResponse:
 async def add_proxy(context: Context, request: web.Request) -> web.StreamResponse:
     """Starts a proxy on this node."""
     body = await json_body(request, ("name", "listen", "upstream"), required=("name", "listen", "upstream"))
-    name, listen, upstream = name_field(body, "name"), _address(body, "listen"), _address(body, "upstream")
+    name = text_field(body, "name", longest=limits.PROXY_NAME, empty=False)
+    listen, upstream = _address(body, "listen"), _address(body, "upstream")
     added = await context.services.add_proxy(name, listen, upstream)
     return answer({**_index(context), **proxy_view(context.services.name, added)}, status=201)
 

@@ -11,7 +11,7 @@ from raftchaos.core.answers import Answer
 from raftchaos.core.apply_access import forget_node, key_of, remember_key
 from raftchaos.core.draft import Draft
 from raftchaos.model.events import EventType
-from raftchaos.model.names import is_label, is_name
+from raftchaos.model.names import is_label, is_name, is_proxy_name
 from raftchaos.model.nodes import Node, NodeStatus
 from raftchaos.model.runs import RunStatus
 
@@ -103,7 +103,7 @@ def update_proxies(draft: Draft, command: commands.UpdateProxies) -> Answer:
     node = draft.nodes.get(command.name)
     if node is None or node.incarnation != command.incarnation:
         return _no_incarnation(command.name, command.incarnation)
-    if len(command.proxies) > limits.PROXIES or not all(is_name(name) for name in command.proxies):
+    if len(command.proxies) > limits.PROXIES or not all(is_proxy_name(name) for name in command.proxies):
         return answers.refuse(answers.USAGE, f"found bad names of proxies, or more than {limits.PROXIES}")
     changed = dataclasses.replace(node, proxies=tuple(sorted(set(command.proxies))))
     grown = admission.node_size(changed) - admission.node_size(node)
@@ -232,7 +232,7 @@ def _wrong_registration(command: commands.RegisterNode) -> str:
         (len(command.capabilities) <= limits.PROXIES, "found too many capabilities"),
         (all(0 < len(item) <= limits.NAME for item in command.capabilities), "found a bad capability"),
         (len(command.proxies) <= limits.PROXIES, f"found more than {limits.PROXIES} proxies"),
-        (all(is_name(name) for name in command.proxies), "found a bad name of a proxy, expected a DNS label"),
+        (all(is_proxy_name(name) for name in command.proxies), "found a bad name of a proxy"),
         (len(command.version) <= _VERSION, "found a version that is too long"),
     ]
     return _wrong_admission(command) or next((text for good, text in checks if not good), "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from raftchaos import limits
 from raftchaos.model.resolved import ResolvedStep
@@ -188,6 +188,13 @@ class Lease(Protocol):
         ...
 
 
+NODE_LEASE: Final = "node"
+"""The lease that the node has of the cluster: runs of tasks stand under it."""
+MAIN_LEASE: Final = "main"
+"""The lease that main renews for as long as it runs, whatever the cluster does: what a caller of the toxiproxy API has
+set stands under it."""
+
+
 class HasFileno(Protocol):
     """An open socket, without saying more of it."""
 
@@ -203,8 +210,9 @@ class HasFileno(Protocol):
 class ProxyControl(Protocol):
     """The proxy process, as main commands it.
 
-    The implementation keeps the wanted table (proxies and faults) and sends it again to a restarted process while the
-    lease runs. A `run` is the key of one fault on one proxy: `<run id>#<index of the fault in its step>@<proxy>`.
+    The implementation keeps the wanted table (proxies and faults) and sends it again to a restarted process, each fault
+    while the lease runs under which it stands (`NODE_LEASE` or `MAIN_LEASE`). A `run` is the key of one fault on one
+    proxy: `<run id>#<index of the fault in its step>@<proxy>`.
     Every method raises `RaftchaosError` with the reason when the process could not do it.
     """
 
@@ -218,21 +226,29 @@ class ProxyControl(Protocol):
         """Path of its control socket; undo plans name it, so that the reaper finds the process without main."""
         ...
 
-    def set_lease(self, end: float) -> None:
-        """Tell the process the end of the lease, without waiting. If the end that it had has passed, every fault is
-        gone from the wanted table and from the process first."""
+    def set_lease(self, end: float, lease: str = NODE_LEASE) -> None:
+        """Tell the process the end of a lease, without waiting. If the end that it had has passed, every fault under it
+        is gone from the wanted table and from the process first."""
         ...
 
     async def inject(
-        self, run: str, fault: str, proxy: str, parameters: Mapping[str, Any], seed: int, lease_end: float
+        self,
+        run: str,
+        fault: str,
+        proxy: str,
+        parameters: Mapping[str, Any],
+        seed: int,
+        lease_end: float,
+        lease: str = NODE_LEASE,
     ) -> None:
         """Put a fault on a proxy; returns once it is on. Idempotent. Nothing is on if it raises, or it is told so by
         a later `recover`."""
         ...
 
-    async def recover(self, run: str) -> dict[str, int]:
+    async def recover(self, run: str, *, replaced: bool = False) -> dict[str, int]:
         """Take a fault off, and out of the wanted table; returns what it did. Idempotent; {} for an unknown one. A
-        process that is gone bears no fault: that is a success with what was last known."""
+        process that is gone bears no fault: that is a success with what was last known. With `replaced` another fault
+        has taken its place, and its connections go on."""
         ...
 
     async def effects(self) -> dict[str, dict[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from raftchaos.errors import UsageError
 
@@ -60,6 +60,10 @@ class ActiveFault:
     """Why the last try to take its run back has failed; it is tried again."""
 
 
+TOXIPROXY_RUN: Final = "toxiproxy:"
+"""With which the undo journal names what callers of the toxiproxy API have set. No id of a task holds a colon."""
+
+
 @dataclass(frozen=True, slots=True)
 class SeenFault:
     """A fault that is on at this peer, as read back from the world, beside what the undo journal says of it."""
@@ -84,6 +88,11 @@ class SeenFault:
     effect: Mapping[str, int] = field(default_factory=dict)
     """What it has done so far."""
 
+    @property
+    def origin(self) -> str:
+        """By what it was set: `task`, or `toxiproxy`, the API that toxiproxy's clients speak."""
+        return "toxiproxy" if self.run.startswith(TOXIPROXY_RUN) else "task"
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyRecord:
@@ -95,7 +104,8 @@ class ProxyRecord:
     upstream: str
     """`HOST:PORT` that it connects to."""
     stats: Mapping[str, int]
-    """connections, active, requests, bytes_up, bytes_down, upstream_errors."""
+    """connections, active, refused, requests, bytes_up and bytes_down (received), sent_up and sent_down (passed on),
+    upstream_errors."""
 
 
 @dataclass(frozen=True, slots=True)

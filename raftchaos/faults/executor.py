@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +27,10 @@ from raftchaos.faults.records import Effects
 from raftchaos.faults.rhythm import beats, without_rhythm
 from raftchaos.faults.threads import blocking
 from raftchaos.faults.undo import UndoJournal
-from raftchaos.faults.uses import Use, inject_all, kind_of, recover_all, total_of, undo_plan_of
+from raftchaos.faults.uses import Use, fault_seed, inject_all, kind_of, recover_all, total_of, undo_plan_of
 from raftchaos.model.faults import FAULTS
 from raftchaos.model.faults.described import nothing_touched
-from raftchaos.model.resolved import SEED_MAX, ResolvedStep
+from raftchaos.model.resolved import ResolvedStep
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ class FaultExecutor:
     async def _targets(self, step: ResolvedStep) -> list[tuple[str, ...]]:
         """Those of each fault. Looked up in a thread: /proc, the kernel and a container runtime take their time."""
         context = NodeContext(self._node, tuple(sorted(self._proxies())), step.disarm)
-        wanted = [(self._fault(fault.type), fault.parameters) for fault in step.faults]
+        wanted = [(self.fault(fault.type), fault.parameters) for fault in step.faults]
         return await blocking(
             lambda: [_resolved(fault, parameters, context) for fault, parameters in wanted], pool=self._looking
         )
@@ -235,6 +234,13 @@ class FaultExecutor:
             raise InjectionFailed(problem)
         self._follow(run, uses, permit)
 
+    async def record(self, run: str, uses: tuple[Use, ...], holder: str) -> None:
+        """Write down, synced, what undoes these uses, which stand for the life of `holder` and not under the node's
+        lease. Who puts them on ends them by `recover`."""
+        async with self._locked():
+            await blocking(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses), holder)
+            self._uses[run] = uses
+
     async def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
         uses = [
             self._use(run, step, index, target, seed)
@@ -249,7 +255,7 @@ class FaultExecutor:
 
     def _use(self, run: str, step: ResolvedStep, index: int, target: str, seed: int) -> Use:
         wanted = step.faults[index]
-        fault, own = self._fault(wanted.type), fault_seed(seed, step.name, index)
+        fault, own = self.fault(wanted.type), fault_seed(seed, step.name, index)
         use = Use(index, fault, target, wanted.parameters, f"{run}#{index}", own)
         if not fault.pulses_itself:
             use.parameters, use.beats = without_rhythm(wanted.parameters), beats(wanted.parameters, own)
@@ -380,18 +386,13 @@ class FaultExecutor:
             finally:
                 self._journal.unlock()
 
-    def _fault(self, name: str) -> Fault:
+    def fault(self, name: str) -> Fault:
+        """The fault of this type. Raises `NotFound` with the reason if this node cannot do it."""
         fault = self._faults.get(name)
         if fault is None:
             why = self.unable.get(name) or f"it can do: {', '.join(self.types)}"
             raise NotFound(f"this node cannot do the fault {name}: {why}")
         return fault
-
-
-def fault_seed(seed: int, step: str, index: int) -> int:
-    """The seed of one fault of a step: the same on every node and in every attempt, so that a sample is the same."""
-    digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") & SEED_MAX
 
 
 def _resolved(fault: Fault, parameters: Mapping[str, Any], context: NodeContext) -> tuple[str, ...]:

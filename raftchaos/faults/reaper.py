@@ -17,12 +17,14 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from raftchaos import limits
 from raftchaos.errors import RaftchaosError
 from raftchaos.faults.reaper_socket import Answer, ControlSocket
+from raftchaos.faults.records import UndoRecord
 from raftchaos.faults.undo import UndoJournal
 from raftchaos.faults.undo_plan import Undoer
 from raftchaos.faults.watching import Watched, start_of
@@ -83,9 +85,9 @@ class Reaper:
                 self._reap(everything=True)
         elif self._overdue and now >= self._retry_at:
             self._reap(everything=self._lapsed)
-        elif self._lapsed and self._journal_open():
+        elif self._lapsed and self._due(self._open()):
             self._reap(everything=True)  # opened by a main that did not see its lease end
-        if dead and not self._overdue and not self._journal_open():
+        if dead and not self._overdue and not self._open():
             self._leaving = True
 
     def _patience(self) -> float:
@@ -96,23 +98,30 @@ class Reaper:
             return _TICK
         return min(self._lease_end - now + 0.001, _TICK)
 
-    def _journal_open(self) -> bool:
+    def _open(self) -> list[UndoRecord]:
         try:
-            return bool(self._journal.open_records())
+            return self._journal.open_records()
         except RaftchaosError as error:
             say(str(error))
-            return False
+            return []
+
+    def _due(self, records: Iterable[UndoRecord]) -> set[str]:
+        """What of these is to be undone once the lease has ended: all but what stands for the life of this main, which
+        lives."""
+        holder = f"{self._main.pid} {self._main.start}" if self._main.alive() else None
+        return {record.run for record in records if record.holder != holder}
 
     # ---- undoing
 
     def _reap(self, *, everything: bool) -> None:
-        """Take the lock, raise the epoch, undo: all open records, or only those that are overdue."""
+        """Take the lock, raise the epoch, undo: everything that is due, or only what is overdue."""
         if not self._take_lock():
             self._later({"": "the undo journal's lock is held"})
             return
         try:
             self._raise_epoch()
-            left = self._undoer.undo_open(None if everything else self._overdue)
+            due = self._due(self._journal.open_records()) if everything else self._overdue
+            left = self._undoer.undo_open(due)
         except RaftchaosError as error:  # a damaged journal: nothing can be undone from it, and a person must look
             left = {"": str(error)}
         finally:
@@ -167,7 +176,7 @@ class Reaper:
         if what == "lease":
             return self._take_lease(message.get("end"))
         if what == "stop":
-            if self._overdue or self._journal_open():
+            if self._overdue or self._open():
                 return {"ok": False, "error": "something is not undone yet"}
             self._leaving = True
             return {"ok": True}

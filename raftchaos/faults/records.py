@@ -39,6 +39,8 @@ class UndoRecord:
     """One per fault, once it is done."""
     by: str = ""
     """Who undid it: `main`, `reaper` or `command`."""
+    holder: str = ""
+    """The process for whose life it stands, as `PID START`; empty for a run, which stands under the node's lease."""
 
 
 class Damaged(ValueError):
@@ -57,7 +59,8 @@ class Scan:
 
 def open_entry(record: UndoRecord) -> bytes:
     """The bytes that open a run."""
-    return _frame({"t": "open", "run": record.run, "epoch": record.epoch, "kind": record.kind, "plan": record.plan})
+    return _frame({"t": "open", "run": record.run, "epoch": record.epoch, "kind": record.kind, "plan": record.plan,
+                   "holder": record.holder})  # fmt: skip
 
 
 def done_entry(run: str, effects: Effects, by: str) -> bytes:
@@ -120,7 +123,7 @@ def _take(records: dict[str, UndoRecord], entry: Any, end: int) -> None:
         run = entry["run"]
         if entry["t"] == "open":
             plan = tuple(dict(step) for step in entry["plan"])
-            records[run] = UndoRecord(run, entry["epoch"], entry["kind"], plan)
+            records[run] = UndoRecord(run, entry["epoch"], entry["kind"], plan, holder=entry.get("holder", ""))
         elif entry["t"] == "done":
             effects = tuple(dict(effect) for effect in entry["effects"])
             if run in records:  # a done entry whose run was forgotten says nothing any more

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raftchaos.clock import Clock
-from raftchaos.core.interfaces import HasFileno
+from raftchaos.core.interfaces import MAIN_LEASE, NODE_LEASE, HasFileno
 from raftchaos.errors import NotFound, Refused
 
 
@@ -16,8 +16,9 @@ class InMemoryProxy:
     def __init__(self, clock: Clock, socket_path: str = "/nonexistent/proxy.sock") -> None:
         self._clock = clock
         self._socket_path = socket_path
-        self._lease_end = 0.0
+        self._lease_ends = {NODE_LEASE: 0.0, MAIN_LEASE: 0.0}
         self._wanted: dict[str, tuple[str, str]] = {}
+        self._under: dict[str, str] = {}  # the lease of each
         self._effects: dict[str, dict[str, int]] = {}
         self._proxies: dict[str, tuple[str, str, HasFileno]] = {}
         self.injections: list[str] = []
@@ -36,34 +37,42 @@ class InMemoryProxy:
     @property
     def faults(self) -> dict[str, tuple[str, str]]:
         """Type and proxy of every fault that is on, by key."""
-        return dict(self._wanted) if self._clock.boot() <= self._lease_end else {}
+        now = self._clock.boot()
+        return {run: use for run, use in self._wanted.items() if now <= self._lease_ends[self._under[run]]}
 
     def touch(self, key: str, count: int = 1) -> None:
         """So many requests reach the fault."""
         if key in self.faults:
             self._effects[key]["touched"] += count
 
-    def set_lease(self, end: float) -> None:
-        """A later end; everything is gone first if the old one has passed."""
-        if self._clock.boot() > self._lease_end:
-            self._wanted.clear()
-        self._lease_end = max(self._lease_end, end)
+    def set_lease(self, end: float, lease: str = NODE_LEASE) -> None:
+        """A later end; everything under it is gone first if the old one has passed."""
+        self._wanted = self.faults
+        self._lease_ends[lease] = max(self._lease_ends[lease], end)
 
     async def inject(
-        self, run: str, fault: str, proxy: str, parameters: Mapping[str, Any], seed: int, lease_end: float
+        self,
+        run: str,
+        fault: str,
+        proxy: str,
+        parameters: Mapping[str, Any],
+        seed: int,
+        lease_end: float,
+        lease: str = NODE_LEASE,
     ) -> None:
         """Put a fault on a proxy."""
-        self.set_lease(lease_end)
-        if self._clock.boot() > self._lease_end:
+        self.set_lease(lease_end, lease)
+        if self._clock.boot() > self._lease_ends[lease]:
             raise Refused("the lease has ended")
         if proxy not in self._proxies:
             raise NotFound(f"there is no proxy {proxy}")
         if run not in self._wanted:
             self.injections.append(run)
         self._wanted[run] = (fault, proxy)
+        self._under[run] = lease
         self._effects.setdefault(run, {"touched": 0})
 
-    async def recover(self, run: str) -> dict[str, int]:
+    async def recover(self, run: str, *, replaced: bool = False) -> dict[str, int]:
         """Take a fault off."""
         self._wanted.pop(run, None)
         return dict(self._effects.get(run, {}))

@@ -145,12 +145,12 @@ class UndoJournal:
         """What is not undone yet, oldest first."""
         return [record for record in self.records().values() if not record.done]
 
-    def record_open(self, run: str, kind: str, plan: Iterable[Step]) -> None:
-        """Say what will have to be undone; on disk when this returns (needs the lock).
+    def record_open(self, run: str, kind: str, plan: Iterable[Step], holder: str = "") -> None:
+        """Say what will have to be undone; on disk when this returns (needs the lock). `holder`: see `UndoRecord`.
 
         Raises `ValueError` for a run that was opened before: a run is injected once.
         """
-        record = UndoRecord(run, self.epoch, kind, tuple(plan))
+        record = UndoRecord(run, self.epoch, kind, tuple(plan), holder=holder)
         if run in self.records():
             raise ValueError(f"the run {run} is in the undo journal already")
         self._append(open_entry(record), sync=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from raftchaos.faults.base import Fault
 from raftchaos.faults.defects import told_as
 from raftchaos.faults.records import Effects, Step
 from raftchaos.faults.rhythm import AT_ONCE, Beat
+from raftchaos.model.resolved import SEED_MAX
 
 
 @dataclass(slots=True)
@@ -131,3 +133,9 @@ async def _until_forbidden(permit: Callable[[], float]) -> str:
             permit()
         except Refused as error:
             return f"given up amid the injection: {error}"
+
+
+def fault_seed(seed: int, step: str, index: int) -> int:
+    """The seed of one fault of a step: the same on every node and in every attempt, so that a sample is the same."""
+    digest = hashlib.sha256(f"{seed}/{step}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") & SEED_MAX

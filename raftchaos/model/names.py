@@ -1,4 +1,4 @@
-"""What a name may look like: a rule for nodes, proxies, orchestrations and scenarios, one for steps, one for labels."""
+"""What a name may look like: of nodes, orchestrations and scenarios; of proxies; of steps; of labels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,23 @@ from pydantic_core import PydanticCustomError
 from raftchaos import limits
 
 NAME_RULE: Final = f"a name of at most {limits.NAME} lower-case letters, digits and inner hyphens"
+PROXY_NAME_RULE: Final = f"a name of at most {limits.PROXY_NAME} letters, digits, and inner . _ : -"
 STEP_NAME_RULE: Final = f"a name of at most {limits.NAME} printable characters, without / and outer spaces"
 LABEL_RULE: Final = f"at most {limits.LABEL} letters, digits, and . _ - / within"
 
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+_PROXY_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._:-]*[A-Za-z0-9_])?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 
 
 def is_name(text: str) -> bool:
-    """Whether the text is a DNS label, as every name of a node, proxy, orchestration or scenario is."""
+    """Whether the text is a DNS label, as every name of a node, orchestration or scenario is."""
     return len(text) <= limits.NAME and _NAME.fullmatch(text) is not None
+
+
+def is_proxy_name(text: str) -> bool:
+    """Whether the text can be the name of a proxy. Clients of toxiproxy's API say `mysql_master` or `redis:6379`."""
+    return len(text) <= limits.PROXY_NAME and _PROXY_NAME.fullmatch(text) is not None
 
 
 def is_step_name(text: str) -> bool:
@@ -36,6 +43,12 @@ def is_label(text: str) -> bool:
 def _name(text: str) -> str:
     if not is_name(text):
         raise PydanticCustomError("rule", NAME_RULE)
+    return text
+
+
+def _proxy_name(text: str) -> str:
+    if not is_proxy_name(text):
+        raise PydanticCustomError("rule", PROXY_NAME_RULE)
     return text
 
 
@@ -60,6 +73,8 @@ def unique(names: list[str]) -> list[str]:
 
 Name = Annotated[str, AfterValidator(_name)]
 """A DNS label."""
+ProxyName = Annotated[str, AfterValidator(_proxy_name)]
+"""The name of a proxy of a node."""
 StepName = Annotated[str, AfterValidator(_step_name)]
 """Free text in one line."""
 Label = Annotated[str, AfterValidator(_label)]

@@ -28,18 +28,21 @@ from raftchaos.agent.registration import Registration
 from raftchaos.api.callers import Door
 from raftchaos.api.feed import EventFeed
 from raftchaos.api.server import ApiServer
+from raftchaos.api.toxiproxy.server import ToxiproxyServer
 from raftchaos.clock import Clock
 from raftchaos.config import PeerSettings, parse_address
 from raftchaos.core.commands import RegisterNode
 from raftchaos.core.machine import ReplicatedState
 from raftchaos.core.planner import plan
 from raftchaos.core.request_ids import RequestIds
-from raftchaos.errors import MachineUnusable
+from raftchaos.errors import Halted, MachineUnusable
 from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
+from raftchaos.faults.own import OwnFaults
 from raftchaos.faults.process import ReaperProcess, reaper_command, reaper_lock_path
 from raftchaos.identity.local import socket_to_serve
 from raftchaos.model.events import Event
+from raftchaos.peer.caller_proxies import PeerCallerProxies
 from raftchaos.peer.identity import PeerIdentity
 from raftchaos.peer.invitation import invitation
 from raftchaos.peer.keeper import IdentityKeeper
@@ -153,8 +156,14 @@ class Assembly:
             clock=clock,
         )
         self.agent.meter = self.counts
+        self.own_faults = OwnFaults(
+            self.executor, self.proxy, clock, incarnation=incarnation, check=lambda: self._refuse_in_halt()
+        )
         self.proxies = NodeProxies(
-            data, control=self.proxy, in_use=self.agent.uses_target, on_change=self.registration.proxies_changed
+            data,
+            control=self.proxy,
+            in_use=lambda target: self.agent.uses_target(target) or self.own_faults.uses_target(target),
+            on_change=self.registration.proxies_changed,
         )
         self.leader = Leader(
             log=replica,
@@ -219,6 +228,8 @@ class Assembly:
         self._services = services
         self.metrics = Metrics(services, clock, self.vitals.processes(), self.counts)
         self.api = ApiServer(services, clock)
+        caller_proxies = PeerCallerProxies(self.proxies, self.own_faults, of_tasks=self.agent.uses_target)
+        self.toxiproxy = ToxiproxyServer(caller_proxies)
         self._connect()
 
     def _connect(self) -> None:
@@ -229,6 +240,7 @@ class Assembly:
         self.executor.on_trouble = self.agent.wake
         self.replica.nodes = lambda: self.machine.state.nodes
         self.replica.on_applied(self._on_applied)
+        self.halts.on_change(self.own_faults.wake)
         self.machine.events.subscribe(self._on_event)
 
     def _describe(self) -> RegisterNode:
@@ -263,6 +275,10 @@ class Assembly:
             if node.incarnation and name != self._settings.name:
                 self.replica.set_address(name, node.raft_address)
 
+    def _refuse_in_halt(self) -> None:
+        if self.halts.halted or self.machine.state.halted:
+            raise Halted("the cluster is halted: nothing is put on until the halt is lifted")
+
     def _on_event(self, event: Event) -> None:
         if self.replica.status().ready:  # what a start replays was counted when it happened
             self.live_events.on_event(event, self.machine.state)
@@ -284,6 +300,8 @@ class Assembly:
             await self.api.start_local(socket_to_serve(self._settings.listen), replace(door, local=True))
         except MachineUnusable as error:  # any user of this machine can bring that about in /tmp
             LOGGER.warning("the user of this peer has no socket, and needs a token: %s; %s", error, error.hint)
+        if self._settings.toxiproxy_listen is not None:
+            await self.toxiproxy.start(*parse_address(self._settings.toxiproxy_listen, what="--toxiproxy-listen"))
 
     async def run(self) -> None:
         """Everything that goes on until it is cancelled. Raises what ends the peer."""
@@ -291,6 +309,7 @@ class Assembly:
             for part in (
                 self.reaper.run(),
                 self.executor.run(),
+                self.own_faults.run(),
                 self.abilities.run(),
                 self.halts.run(),
                 self.agent.run(),
@@ -320,6 +339,7 @@ class Assembly:
 
     async def stop(self) -> None:
         """Take back every fault, hand over leadership, let the reaper go; while `run` goes on."""
+        await self.own_faults.stop()
         await self.agent.stop()
         if self.replica.status().leader_ready:
             await self.replica.transfer_leadership(timeout=limits.HAND_OVER)
@@ -330,6 +350,7 @@ class Assembly:
         until the next start of this peer adopts it."""
         self.feed.close()
         steps = {
+            "toxiproxy API": self.toxiproxy.stop(),
             "API": self.api.stop(),
             "proxy process": self.proxy.stop(shutdown=with_proxies),
             "replica": self.replica.close(),

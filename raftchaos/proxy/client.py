@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from raftchaos import limits
-from raftchaos.core.interfaces import HasFileno
+from raftchaos.core.interfaces import NODE_LEASE, HasFileno
 from raftchaos.errors import FaultRefused, ProxyUnavailable, Refused
 from raftchaos.proxy.channel import Channel, close_all
 from raftchaos.proxy.control import BadFrame
@@ -102,9 +102,9 @@ class ProxyClient:
         """Who answers: `pid`, `version`, `lease_end`, `proxies`, `faults`. As "main" it keeps the process alive."""
         return await self.call("hello", role=role, timeout=timeout)
 
-    async def set_lease(self, end: float) -> None:
-        """The lease ends at `end` (CLOCK_BOOTTIME) now, if that is later."""
-        await self.call("lease", end=end)
+    async def set_lease(self, end: float, lease: str = NODE_LEASE) -> None:
+        """A lease ends at `end` (CLOCK_BOOTTIME) now, if that is later."""
+        await self.call("lease", end=end, lease=lease)
 
     async def add_proxy(self, spec: ProxySpec, listener: HasFileno) -> str:
         """Hand over a listening socket (the caller keeps its own); the address at which the proxy listens."""
@@ -135,9 +135,9 @@ class ProxyClient:
         """Begin a fault. Idempotent."""
         await self.call("inject", **spec.fields())
 
-    async def recover(self, run: str) -> Effects:
-        """End a run on all proxies, for good; what it did. Idempotent."""
-        return dict((await self.call("recover", run=run))["effect"])
+    async def recover(self, run: str, *, replaced: bool = False) -> Effects:
+        """End a run on all proxies, for good; what it did. Idempotent. `replaced`: another has taken its place."""
+        return dict((await self.call("recover", run=run, replaced=replaced))["effect"])
 
     async def active(self) -> dict[str, tuple[str, str]]:
         """Type and proxy of every fault that is on, by run."""

@@ -9,6 +9,7 @@ from typing import cast
 
 from raftchaos import limits
 from raftchaos.clock import Clock
+from raftchaos.core.interfaces import NODE_LEASE
 from raftchaos.errors import UsageError
 from raftchaos.proxy.commands import Command
 from raftchaos.proxy.delayline import Budget
@@ -137,9 +138,9 @@ class DataPlane:
             self.table.proxy_removed(name)
             await proxy.stop()
 
-    def take_lease(self, end: float) -> None:
-        """A later end of the lease; see `FaultTable.take_lease`."""
-        self.table.take_lease(end, self.clock.boot())
+    def take_lease(self, end: float, lease: str = NODE_LEASE) -> None:
+        """A later end of a lease; see `FaultTable.take_lease`."""
+        self.table.take_lease(end, self.clock.boot(), lease)
         self._watch_lease()
 
     def inject(self, spec: FaultSpec) -> None:
@@ -150,15 +151,15 @@ class DataPlane:
             self._watch_lease()
 
     def set_faults(self, wanted: Sequence[FaultSpec]) -> Mapping[str, str]:
-        """Make these the only faults; the runs that were refused, with the reason. Raises FaultRefused."""
+        """Make these the only faults; the runs that were refused, with the reason."""
         try:
             return self.table.replace(wanted, self.proxies, self.clock.boot())
         finally:
             self._watch_lease()
 
-    def recover(self, run: str) -> Effects:
+    def recover(self, run: str, *, replaced: bool = False) -> Effects:
         """End a run; what it did."""
-        return self.table.recover(run)
+        return self.table.recover(run, replaced=replaced)
 
     async def stop(self) -> None:
         """End everything."""
@@ -196,5 +197,5 @@ class DataPlane:
         now = self.clock.boot()
         self.table.expire(now)
         if self.table.runs():
-            left = self.table.lease_end - now
+            left = self.table.next_end - now
             self._lease_timer = asyncio.get_running_loop().call_later(left, self._watch_lease)

@@ -13,11 +13,11 @@ from typing import Any
 from raftchaos import limits
 from raftchaos._version import VERSION
 from raftchaos.clock import Clock
-from raftchaos.core.interfaces import HasFileno
-from raftchaos.errors import FaultRefused, ProxyUnavailable, RaftchaosError
+from raftchaos.core.interfaces import NODE_LEASE, HasFileno
+from raftchaos.errors import ProxyUnavailable, RaftchaosError
 from raftchaos.proxy.child import Child
 from raftchaos.proxy.client import ProxyClient
-from raftchaos.proxy.specs import FaultSpec, ProxySpec
+from raftchaos.proxy.specs import LEASES, FaultSpec, ProxySpec
 from raftchaos.proxy.table import Effects, merged
 
 log = logging.getLogger("raftchaos.proxy")
@@ -58,7 +58,7 @@ class ProxyProcess:
         self._seen: dict[str, Effects] = {}  # of the present process, at its last ping
         self._before: dict[str, Effects] = {}  # of processes that are gone
         self._inherited: dict[str, HasFileno] = {}  # sockets of a process of another release
-        self._lease_end = 0.0
+        self._lease_ends = dict.fromkeys(LEASES, 0.0)
         self._lease_news = asyncio.Event()
         self._bringing_up = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -213,13 +213,9 @@ class ProxyProcess:
         for proxy in self._proxies.values():
             await client.add_proxy(proxy.spec, proxy.sock)
         self._expire()
-        if self._lease_end:
-            await client.set_lease(self._lease_end)
+        await self._tell_leases(client)
         wanted = [self._with_lease(spec) for spec in self._wanted.values()]
-        try:
-            refused = await client.set_faults(wanted)
-        except FaultRefused as error:  # the lease ended meanwhile
-            refused = {spec.run: str(error) for spec in wanted}
+        refused = await client.set_faults(wanted)
         for run, reason in refused.items():
             log.error("the fault %s is off after the restart of the proxy process: %s", run, reason)
             self._wanted.pop(run, None)
@@ -238,20 +234,24 @@ class ProxyProcess:
 
     # ---- the lease
 
-    def set_lease(self, end: float) -> None:
-        """Tell the process the end of the lease, without waiting."""
+    def set_lease(self, end: float, lease: str = NODE_LEASE) -> None:
+        """Tell the process the end of a lease, without waiting."""
         self._expire()
-        if end > self._lease_end:
-            self._lease_end = end
+        if end > self._lease_ends[lease]:
+            self._lease_ends[lease] = end
             self._lease_news.set()
 
     def _expire(self) -> None:
-        if self._clock.boot() >= self._lease_end:
-            self._wanted.clear()
+        now = self._clock.boot()
+        self._wanted = {run: spec for run, spec in self._wanted.items() if now < self._lease_ends[spec.lease]}
 
     def _with_lease(self, spec: FaultSpec) -> FaultSpec:
-        end = max(spec.lease_end, self._lease_end)
-        return replace(spec, lease_end=end)
+        return replace(spec, lease_end=max(spec.lease_end, self._lease_ends[spec.lease]))
+
+    async def _tell_leases(self, client: ProxyClient) -> None:
+        for lease, end in self._lease_ends.items():
+            if end:
+                await client.set_lease(end, lease)
 
     async def _send_leases(self) -> None:
         while True:
@@ -259,25 +259,32 @@ class ProxyProcess:
             self._lease_news.clear()
             with contextlib.suppress(RaftchaosError):  # a process that comes is told as well
                 if self._client is not None:
-                    await self._client.set_lease(self._lease_end)
+                    await self._tell_leases(self._client)
 
     # ---- faults
 
     async def inject(
-        self, run: str, fault: str, proxy: str, parameters: Mapping[str, Any], seed: int, lease_end: float
+        self,
+        run: str,
+        fault: str,
+        proxy: str,
+        parameters: Mapping[str, Any],
+        seed: int,
+        lease_end: float,
+        lease: str = NODE_LEASE,
     ) -> None:
         """Put a fault on a proxy; returns once it is on. Idempotent. Raises FaultRefused or ProxyUnavailable."""
         known = self._wanted.get(run)
         began = self._clock.boot() if known is None else known.began
-        spec = FaultSpec(run, fault, proxy, dict(parameters), seed, lease_end, began)
-        self.set_lease(lease_end)
+        spec = FaultSpec(run, fault, proxy, dict(parameters), seed, lease_end, began, lease)
+        self.set_lease(lease_end, lease)
         client = self._present()
         await client.inject(spec)
         self._wanted[run] = spec
         if self._client is not client:  # it went between its answer and now
             raise ProxyUnavailable("the proxy process went while the fault began")
 
-    async def recover(self, run: str) -> Effects:
+    async def recover(self, run: str, *, replaced: bool = False) -> Effects:
         """Take a fault off, and out of the wanted table; what it did. Idempotent. Raises ProxyUnavailable only if a
         process is there that does not answer; one that is gone bears no fault.
         """
@@ -286,7 +293,7 @@ class ProxyProcess:
         try:
             async with asyncio.timeout(limits.CONTROL_CALL), self._bringing_up:
                 if self._client is not None:
-                    effect = await self._client.recover(run)
+                    effect = await self._client.recover(run, replaced=replaced)
                 elif self._child is not None and self._child.alive:
                     raise ProxyUnavailable("the proxy process does not answer; it is being killed")
         except TimeoutError:

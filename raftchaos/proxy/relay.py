@@ -174,6 +174,7 @@ class Relay:
             if len(data) < limits.PROXY_SPLICE_READ or not self._splice(direction, data):
                 transport.write(data)
             return
+        self._stats.unsent[direction] += len(data)
         now = self._owner.now()
         self._owner.check_lease(now)
         self.run(engine.receive(direction, data, now))
@@ -269,6 +270,7 @@ class Relay:
             if type(command) is Send:
                 transport = self._open_transport(command.direction)
                 if transport is not None:
+                    self._stats.unsent[command.direction] -= len(command.data)
                     transport.write(command.data)
             else:
                 self._act(command)

@@ -20,7 +20,7 @@ from raftchaos.errors import MachineUnusable, RaftchaosError, UsageError
 from raftchaos.proxy.channel import Channel, close_all
 from raftchaos.proxy.control import BadFrame
 from raftchaos.proxy.dataplane import DataPlane
-from raftchaos.proxy.specs import FaultSpec, ProxySpec, instant, text
+from raftchaos.proxy.specs import FaultSpec, ProxySpec, instant, lease_name, text
 
 log = logging.getLogger("raftchaos.proxy")
 Answer = tuple[dict[str, Any], list[int]]
@@ -144,7 +144,7 @@ class ControlServer:
         return {"pid": os.getpid(), "version": VERSION, "proxies": proxies, **lease}, []
 
     async def _do_lease(self, message: dict[str, Any], fds: list[int]) -> Answer:
-        self._plane.take_lease(instant(message, "end"))
+        self._plane.take_lease(instant(message, "end"), lease_name(message))
         return {}, []
 
     async def _do_add_proxy(self, message: dict[str, Any], fds: list[int]) -> Answer:
@@ -174,7 +174,7 @@ class ControlServer:
         return {}, []
 
     async def _do_recover(self, message: dict[str, Any], fds: list[int]) -> Answer:
-        return {"effect": self._plane.recover(text(message, "run"))}, []
+        return {"effect": self._plane.recover(text(message, "run"), replaced=message.get("replaced") is True)}, []
 
     async def _do_effects(self, message: dict[str, Any], fds: list[int]) -> Answer:
         return {"effects": self._plane.table.effects()}, []

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from raftchaos.core.interfaces import MAIN_LEASE, NODE_LEASE
 from raftchaos.errors import UsageError
 
+LEASES = (NODE_LEASE, MAIN_LEASE)
 _INTEGER_BITS = 64
 
 
@@ -34,6 +36,14 @@ def instant(fields: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
         raise UsageError(f"{name} is {value!r}, expected an instant in seconds")
     return float(value)
+
+
+def lease_name(fields: Mapping[str, Any]) -> str:
+    """The lease that is meant, absent the node's. Raises UsageError."""
+    value = fields.get("lease", NODE_LEASE)
+    if value not in LEASES:
+        raise UsageError(f"lease is {value!r}, expected one of {', '.join(LEASES)}")
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +81,12 @@ class FaultSpec:
     """By the names that documents use."""
     seed: int
     lease_end: float
-    """CLOCK_BOOTTIME instant at which the present lease of the node ends, in seconds."""
+    """CLOCK_BOOTTIME instant at which its lease ends, in seconds, as far as was known."""
     began: float = 0.0
     """CLOCK_BOOTTIME instant at which it began first, in seconds, by which its pulse goes, also in a process that was
     started since; 0: now."""
+    lease: str = NODE_LEASE
+    """Under which it stands: one of `LEASES`."""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
@@ -86,7 +98,7 @@ class FaultSpec:
             raise UsageError(f"seed is {seed!r}, expected a whole number of at most {_INTEGER_BITS} bits")
         run, fault, proxy = (text(fields, name) for name in ("run", "fault", "proxy"))
         began = instant({"began": 0.0, **fields}, "began")
-        return cls(run, fault, proxy, parameters, seed, instant(fields, "lease_end"), began)
+        return cls(run, fault, proxy, parameters, seed, instant(fields, "lease_end"), began, lease_name(fields))
 
     def fields(self) -> dict[str, Any]:
         """As plain data, for a message."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Stats:
     """Counters of one proxy since its process started; `active` is how many connections are open."""
 
-    __slots__ = ("active", "bytes_down", "bytes_up", "connections", "refused", "requests", "upstream_errors")
+    __slots__ = ("active", "bytes_down", "bytes_up", "connections", "refused", "requests", "unsent", "upstream_errors")
 
     def __init__(self) -> None:
         self.connections = 0
@@ -16,7 +16,11 @@ class Stats:
         self.bytes_up = 0
         self.bytes_down = 0
         self.upstream_errors = 0
+        self.unsent = [0, 0]
+        """By direction: what of its bytes a fault holds or has dropped."""
 
     def report(self) -> dict[str, int]:
         """All counters by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        counters = {name: getattr(self, name) for name in self.__slots__ if name != "unsent"}
+        up, down = self.unsent
+        return {**counters, "sent_up": self.bytes_up - up, "sent_down": self.bytes_down - down}

@@ -2,19 +2,21 @@
 
 A fault with a pulse is here as long as its run, and comes and goes at its proxy by the instants of its own schedule.
 
-A lease that has ended is not extended: what stood under it is over and is never begun again. Every method that takes
-`now` (CLOCK_BOOTTIME seconds) looks at the lease first.
+A lease that has ended is not extended: what stood under it is over and is never begun again. Each fault stands under
+one of two leases. Every method that takes `now` (CLOCK_BOOTTIME seconds) looks at both first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from raftchaos import limits
+from raftchaos.core.interfaces import NODE_LEASE
 from raftchaos.errors import FaultRefused
 from raftchaos.proxy.schedule import Schedule, read_schedule
-from raftchaos.proxy.specs import FaultSpec
+from raftchaos.proxy.specs import LEASES, FaultSpec
 from raftchaos.proxy.toxic import Fault
 
 Effects = dict[str, int]
@@ -52,8 +54,9 @@ class FaultTable:
         self._active: dict[tuple[str, str], ActiveFault] = {}  # by run and proxy
         self._over: dict[str, None] = {}  # runs that have ended, oldest first
         self._effects: dict[str, Effects] = {}  # of runs that have ended, oldest first
-        self.lease_end = 0.0
-        """When everything ends by itself; 0: there was no lease yet."""
+        self._lease_ends = dict.fromkeys(LEASES, 0.0)  # 0: there was no such lease yet
+        self.next_end = math.inf
+        """When something that is on ends by itself, unless its lease is renewed."""
 
     # ---- looking
 
@@ -92,49 +95,60 @@ class FaultTable:
 
     # ---- the lease
 
+    @property
+    def lease_end(self) -> float:
+        """When the node's lease ends; 0: there was none yet."""
+        return self._lease_ends[NODE_LEASE]
+
     def expire(self, now: float) -> bool:
-        """End everything if the lease has ended; True if something was on."""
-        if now < self.lease_end or not self._active:
+        """End everything whose lease has ended; True if something was on."""
+        if now < self.next_end:
             return False
-        self._end(list(self._active))
+        self._end([key for key, active in self._active.items() if self._lease_ends[active.spec.lease] <= now])
         return True
 
-    def take_lease(self, end: float, now: float) -> None:
-        """A later end of the lease. If the present one has passed, everything under it goes first."""
+    def take_lease(self, end: float, now: float, lease: str = NODE_LEASE) -> None:
+        """A later end of a lease. If the present one has passed, everything under it goes first."""
         self.expire(now)
-        self.lease_end = max(self.lease_end, end)
+        self._lease_ends[lease] = max(self._lease_ends[lease], end)
+        self._find_next_end()
 
     # ---- changing
 
     def inject(self, spec: FaultSpec, proxies: Iterable[str], now: float) -> None:
         """Begin one fault; again with the same values changes nothing. Raises FaultRefused."""
-        self._check_lease([spec], now)
-        self.take_lease(spec.lease_end, now)
+        self._check_lease(spec, now)
+        self.take_lease(spec.lease_end, now, spec.lease)
         self._begin(spec, set(proxies), now)
 
     def replace(self, wanted: Sequence[FaultSpec], proxies: Iterable[str], now: float) -> dict[str, str]:
         """Make these the only faults; those that are on already go on as they are.
 
-        Returns the runs that cannot begin, each with the reason. Raises FaultRefused if the lease of one has ended;
-        what is not wanted has gone then, too, and nothing has begun.
+        Returns the runs that cannot begin, each with the reason.
         """
         keys = {(spec.run, spec.proxy) for spec in wanted}
         self.expire(now)
         self._end([key for key in self._active if key not in keys])
-        self._check_lease(wanted, now)
-        self.take_lease(max((spec.lease_end for spec in wanted), default=0.0), now)
         refused: dict[str, str] = {}
         present = set(proxies)
         for spec in wanted:
             try:
+                self._check_lease(spec, now)
+                self.take_lease(spec.lease_end, now, spec.lease)
                 self._begin(spec, present, now)
             except FaultRefused as error:
                 refused[spec.run] = str(error)
         return refused
 
-    def recover(self, run: str) -> Effects:
-        """End a run on all proxies, for good: it cannot begin again, even if the request to begin it comes late."""
-        self._end([key for key in self._active if key[0] == run])
+    def recover(self, run: str, *, replaced: bool = False) -> Effects:
+        """End a run on all proxies, for good: it cannot begin again, even if the request to begin it comes late. With
+        `replaced` another has taken its place.
+        """
+        keys = [key for key in self._active if key[0] == run]
+        if replaced:
+            for key in keys:
+                self._active[key].fault.replaced()
+        self._end(keys)
         self._remember(run)
         return self.effect(run)
 
@@ -148,10 +162,9 @@ class FaultTable:
 
     # ---- inside
 
-    def _check_lease(self, wanted: Iterable[FaultSpec], now: float) -> None:
-        for spec in wanted:
-            if spec.lease_end <= now:
-                raise FaultRefused(f"{spec.run}: its lease ended {now - spec.lease_end:.3f} s ago")
+    def _check_lease(self, spec: FaultSpec, now: float) -> None:
+        if spec.lease_end <= now:
+            raise FaultRefused(f"{spec.run}: its lease ended {now - spec.lease_end:.3f} s ago")
 
     def _begin(self, spec: FaultSpec, proxies: set[str], now: float) -> None:
         key = (spec.run, spec.proxy)
@@ -174,10 +187,12 @@ class FaultTable:
         except ValueError as error:  # a parameter that cannot be used
             raise FaultRefused(f"{spec.fault}: {error}") from None
         self._active[key] = ActiveFault(spec, fault, schedule)
+        self._find_next_end()
         self._on_change(spec.proxy)
 
     def _end(self, keys: Sequence[tuple[str, str]], *, over: bool = True) -> None:
         ended = {key: self._active.pop(key) for key in keys}
+        self._find_next_end()
         for proxy in sorted({proxy for _, proxy in ended}):
             self._on_change(proxy)  # first the world, then the books: what is released is counted still
         for (run, _), active in ended.items():
@@ -186,6 +201,10 @@ class FaultTable:
                 self._remember(run)
         while len(self._effects) > limits.PROXY_EFFECTS:
             del self._effects[next(iter(self._effects))]
+
+    def _find_next_end(self) -> None:
+        ends = {self._lease_ends[active.spec.lease] for active in self._active.values()}
+        self.next_end = min(ends, default=math.inf)
 
     def _remember(self, run: str) -> None:
         self._over.pop(run, None)

@@ -174,6 +174,9 @@ class Fault:
     def began(self) -> None:
         """It is on from now on; with a pulse, again."""
 
+    def replaced(self) -> None:
+        """It ends because another took its place: the connections that it has touched go on."""
+
     def attach(self, client: Client, now: float) -> Toxic | None:
         """What it does to one more connection, the oldest first; None if it does not touch it."""
         position = self._connections

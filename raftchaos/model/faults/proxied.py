@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from raftchaos import limits
 from raftchaos.model.faults.base import FaultParameters, Probability
-from raftchaos.model.names import Name, unique
+from raftchaos.model.names import ProxyName, unique
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110, 5.6.2
 _BY = "clientAddress, connection, header:NAME or cookie:NAME"
@@ -56,15 +56,15 @@ def one_or_more(kind: str) -> WithJsonSchema:
 
 
 ProxyNames = Annotated[
-    list[Name] | None,
+    list[ProxyName] | None,
     BeforeValidator(as_list),
     AfterValidator(_unique),
     Field(min_length=1, max_length=limits.PROXIES),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "maxLength": limits.NAME},
-                {"type": "array", "items": {"type": "string", "maxLength": limits.NAME}, "minItems": 1},
+                {"type": "string", "maxLength": limits.PROXY_NAME},
+                {"type": "array", "items": {"type": "string", "maxLength": limits.PROXY_NAME}, "minItems": 1},
                 {"type": "null"},
             ]
         }

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from raftchaos.model.faults.base import FaultType, Milliseconds
-from raftchaos.model.faults.proxied import ConnectionFaultParameters
+from raftchaos.model.faults.proxied import ConnectionFaultParameters, Direction
 
 
 class ResetPeerParameters(ConnectionFaultParameters):
@@ -21,7 +21,12 @@ class ResetPeerParameters(ConnectionFaultParameters):
     since: Literal["open", "firstByte"] = Field(
         default="open",
         description="From when afterMs counts: open (the default): from when it opened, or the fault began if that was "
-        "later; firstByte: from its first byte after that.",
+        "later; firstByte: from its first byte after that, which does not arrive any more.",
+    )
+    direction: Direction = Field(
+        default="both",
+        description="Which first byte is waited for: both (the default): the first of either; downstream (of the "
+        "service) or upstream (of the client). Without firstByte it makes no difference.",
     )
 
 

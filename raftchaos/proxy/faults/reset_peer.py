@@ -11,7 +11,7 @@ from raftchaos.proxy.commands import Ending
 from raftchaos.proxy.connection_fault import ConnectionFault, ConnectionToxic
 from raftchaos.proxy.delayline import NEVER
 from raftchaos.proxy.messages import Exchange
-from raftchaos.proxy.toxic import Chunks, Client
+from raftchaos.proxy.toxic import Chunks, Client, directions
 
 
 class ResetToxic(ConnectionToxic["ResetPeer"]):
@@ -32,7 +32,7 @@ class ResetToxic(ConnectionToxic["ResetPeer"]):
 
 
 class FirstByteResetToxic(ResetToxic):
-    """Resets one connection, a while after its first byte."""
+    """Resets one connection, a while after its first byte, which does not arrive."""
 
     __slots__ = ("_began",)
 
@@ -40,18 +40,21 @@ class FirstByteResetToxic(ResetToxic):
         super().__init__(fault, position)
         self._began = False
 
+    def window(self, direction: int) -> int:
+        return limits.PROXY_SHAPED
+
     def shapes(self, direction: int) -> bool:
-        return True
+        return direction in self.fault.directions
 
     def shape(self, direction: int, exchange: Exchange | None, at: float, data: bytes) -> Chunks:
         if not self._began:
             self._began = True
             self.begin(at)
-        return [(at, data)]
+        return [(NEVER, data)]
 
 
 class ResetPeer(ConnectionFault):
-    """`afterMs`, `since`."""
+    """`afterMs`, `since`, `direction`."""
 
     type: ClassVar[str] = "reset_peer"
 
@@ -59,6 +62,7 @@ class ResetPeer(ConnectionFault):
         super().__init__(parameters, seed)
         self.after = number(parameters, "afterMs", 0.0, 0, limits.FAULT_DELAY_MS) / 1000
         self.waits_for_data = word(parameters, "since", "open", "firstByte") == "firstByte"
+        self.directions = directions({"direction": "both", **parameters})
 
     def touch(self, position: int, client: Client, now: float) -> ResetToxic:
         if self.waits_for_data:

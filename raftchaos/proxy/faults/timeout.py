@@ -73,5 +73,8 @@ class Timeout(ConnectionFault):
         self.closes = word(parameters, "afterwards", "resume", "close") == "close"
         self.directions = directions(parameters)
 
+    def replaced(self) -> None:
+        self.closes = False
+
     def touch(self, position: int, client: Client, now: float) -> TimeoutToxic:
         return TimeoutToxic(self, position, now)

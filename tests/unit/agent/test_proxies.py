@@ -118,7 +118,7 @@ async def test_a_port_that_was_only_given_is_replaced_when_it_is_taken(tmp_path:
 @pytest.mark.parametrize(
     ("name", "listen", "upstream"),
     [
-        ("Web", "127.0.0.1:0", UP),
+        ("W eb", "127.0.0.1:0", UP),
         ("", "127.0.0.1:0", UP),
         ("x" * 64, "127.0.0.1:0", UP),
         ("web", "127.0.0.1", UP),
@@ -178,3 +178,43 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "proxies.msgpack").write_bytes(b"x" * 40)
     with pytest.raises(DataCorrupt, match=r"proxies\.msgpack"):
         made(tmp_path)
+
+
+async def test_a_proxy_can_listen_and_relay_elsewhere(tmp_path: Path) -> None:
+    proxies = made(tmp_path)
+    await proxies.open()
+    first = await proxies.add("web", "127.0.0.1:0", UP)
+    assert await proxies.change("web", "127.0.0.1:0", UP) == first, "that is where it listens"
+    port = split_address(first.listen)[1]
+    same = await proxies.change("web", f"localhost:{port}", "127.0.0.1:10")
+    assert (same.listen, same.upstream) == (first.listen, "127.0.0.1:10")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(MachineUnusable, match="cannot listen"):
+            await proxies.change("web", f"127.0.0.1:{taken.getsockname()[1]}", UP)
+        free = taken.getsockname()[1]
+    assert [(one.listen, one.upstream) for one in await proxies.records()] == [(first.listen, "127.0.0.1:10")]
+    socket.create_connection(split_address(first.listen)).close()
+    assert (await proxies.change("web", f"127.0.0.1:{free}", UP)).listen == f"127.0.0.1:{free}"
+    with pytest.raises(OSError):
+        socket.create_connection(split_address(first.listen))
+    with pytest.raises(NotFound):
+        await proxies.change("api", "127.0.0.1:0", UP)
+    with pytest.raises(UsageError):
+        await proxies.change("web", "nowhere", UP)
+    proxies.close()
+    again = made(tmp_path)
+    await again.open()
+    assert [(one.listen, one.upstream) for one in await again.records()] == [(f"127.0.0.1:{free}", UP)]
+    again.close()
+
+
+async def test_names_of_proxies_are_those_that_clients_of_toxiproxy_use(tmp_path: Path) -> None:
+    proxies = made(tmp_path)
+    await proxies.open()
+    for name in ("mysql_master", "redis:6379", "Shop.api-1"):
+        await proxies.add(name, "127.0.0.1:0", UP)
+    assert proxies.names() == ("Shop.api-1", "mysql_master", "redis:6379")
+    for bad in ("", ".", "..", "a/b", "a b", "a#b", "a@b", "ä", "x" * (limits.PROXY_NAME + 1)):
+        with pytest.raises(UsageError, match="proxy name"):
+            await proxies.add(bad, "127.0.0.1:0", UP)
+    proxies.close()

@@ -164,3 +164,22 @@ def test_an_observer_is_told_by_flag_or_file(tmp_path: Path) -> None:
     assert peer_settings({}, read_config(written(tmp_path, "observer: true\n"))).observer
     with pytest.raises(InvalidDocument, match="true or false"):
         read_config(written(tmp_path, "observer: perhaps\n"))
+
+
+def test_toxiproxy_s_clients_are_answered_on_loopback_only_unless_the_peer_is_insecure(tmp_path: Path) -> None:
+    assert peer_settings({}).toxiproxy_listen is None
+    for address in ("127.0.0.1:8474", "localhost:8474", "[::1]:8474", "127.9.9.9:8474"):
+        assert peer_settings({"toxiproxy-listen": address}).toxiproxy_listen == address
+    for address in ("0.0.0.0:8474", "[::]:8474", "192.0.2.1:8474", "localhost.example:8474"):
+        with pytest.raises(UsageError, match="loopback"):
+            peer_settings({"toxiproxy-listen": address})
+        assert peer_settings({"toxiproxy-listen": address, "insecure": True}).toxiproxy_listen == address
+    for address in ("8474", "127.0.0.1", "127.0.0.1:0"):
+        with pytest.raises(UsageError, match="toxiproxy-listen"):
+            peer_settings({"toxiproxy-listen": address})
+    with pytest.raises(UsageError, match=r"two ports|of its own"):
+        peer_settings({"toxiproxy-listen": DEFAULT_LISTEN})
+    config = read_config(written(tmp_path, "toxiproxy-listen: 127.0.0.1:8474\n"))
+    assert peer_settings({}, config).toxiproxy_listen == "127.0.0.1:8474"
+    with pytest.raises(InvalidDocument):
+        read_config(written(tmp_path, "toxiproxy-listen: 8474\n"))

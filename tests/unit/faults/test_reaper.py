@@ -58,11 +58,11 @@ class World:
         self.journal = UndoJournal(data_dir)
         self.children: list[subprocess.Popen[str]] = []
 
-    def open_record(self, run: str = RUN) -> str:
+    def open_record(self, run: str = RUN, holder: str = "") -> str:
         key = run + "#0@web"
         step = {"do": "proxy.recover", "socket": str(self.proxy.path), "key": key, "fault": 0}
         with self.journal.lock(5):
-            self.journal.record_open(run, "continuous", [step])
+            self.journal.record_open(run, "continuous", [step], holder)
         self.proxy.on.add(key)
         return key
 
@@ -278,3 +278,22 @@ def test_killing_main_takes_its_helpers_but_nobody_elses_group(world: World) -> 
         watched.kill()
         watched.close()
     wait_until(lambda: start_of(helper) == 0, "the helper is gone")
+
+
+def test_what_stands_for_the_life_of_main_ends_with_main_and_not_with_the_lease(world: World) -> None:
+    main = world.start_main()
+    world.open_record("own", f"{main.pid} {start_of(main.pid)}")
+    world.open_record("other", f"{main.pid} 1")
+    world.open_record()
+    reaper = world.start_reaper(main, lease=0.3)
+    wait_until(lambda: world.done_by() == "reaper", "the record of the run is done")
+    wait_until(lambda: world.done_by("other") == "reaper", "so is that of an earlier main")
+    assert world.done_by("own") == ""
+    world.open_record("later")
+    wait_until(lambda: world.done_by("later") == "reaper", "what is opened without a lease is done")
+    assert world.done_by("own") == ""
+    assert not world.ask(do="stop")["ok"], "it stays as long as something is on"
+    main.kill()
+    wait_until(lambda: world.done_by("own") == "reaper", "the record of main's life is done")
+    assert world.proxy.on == set()
+    assert reaper.wait(BOUND) == 0

@@ -91,7 +91,7 @@ CASES: list[tuple[str, str | bytes, str, int, str, str | None]] = [
     ("bad direction", HEAD + STEP + "      parameters: {direction: up}", "spec.steps[0].parameters.direction", 8, "downstream, upstream or both", None),
     ("probability below 0", HEAD + STEP + "      parameters: {probability: -0.1}", "spec.steps[0].parameters.probability", 8, "at least 0", None),
     ("nothing delayed", HEAD + STEP + "      parameters: {latencyMs: 0}", "spec.steps[0].parameters", 8, "above 0", None),
-    ("bad proxy", HEAD + STEP + "      parameters: {proxy: [a, B]}", "spec.steps[0].parameters.proxy[1]", 8, "lower-case", None),
+    ("bad proxy", HEAD + STEP + "      parameters: {proxy: [a, B c]}", "spec.steps[0].parameters.proxy[1]", 8, "letters, digits", None),
     ("on as a parameter", HEAD + STEP + "      parameters: {on: true}", "spec.steps[0].parameters.on", 8, "unknown parameter", None),
     ("parameters null", HEAD + STEP + "      parameters:", "spec.steps[0].parameters", 8, "a mapping", None),
     ("a template", HEAD + STEP + '      parameters: {latencyMs: "{{ d }}"}', "spec.steps[0].parameters.latencyMs", 8, "not supported yet", None),

@@ -28,6 +28,8 @@ async def test_without_faults_everything_passes(world: World) -> None:
         "requests": 0,
         "bytes_up": 8,
         "bytes_down": 8,
+        "sent_up": 8,
+        "sent_down": 8,
         "upstream_errors": 0,
     }
     assert (await world.process.figures())["rss_bytes"] > 0

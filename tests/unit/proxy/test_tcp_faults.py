@@ -150,6 +150,29 @@ def test_reset_peer_may_wait_for_the_first_byte() -> None:
     assert driver.over is None
     driver.advance(0.02)
     assert driver.over is Reset
+    assert driver.sent == [b"", b""], "what it waited for does not arrive"
+
+
+def test_reset_peer_may_wait_for_the_first_byte_of_one_side() -> None:
+    driver = Driver([fault("reset_peer", since="firstByte", direction="downstream")])
+    driver.client(b"\x00asked")
+    driver.advance(10)
+    assert (driver.over, driver.sent[UPSTREAM]) == (None, b"\x00asked")
+    driver.service(b"\x00answer")
+    assert driver.over is Reset
+    assert driver.sent[DOWNSTREAM] == b""
+
+
+def test_a_timeout_that_another_replaces_closes_nothing_and_loses_nothing() -> None:
+    old, new = (fault("timeout", timeoutMs=0, afterwards="close") for _ in range(2))
+    driver = Driver([old])
+    driver.service(b"\x00held")
+    old.replaced()
+    driver.set_faults(old, new)
+    driver.set_faults(new)
+    assert (driver.over, driver.sent[DOWNSTREAM]) == (None, b"")
+    driver.set_faults()
+    assert driver.over is Close
 
 
 def test_slicer_cuts_into_pieces_with_pauses() -> None:

@@ -1,0 +1,1 @@
+"""toxiproxy's HTTP API, for the clients that people already have: its routes, words and texts, on our proxies."""

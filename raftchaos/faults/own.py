@@ -1,0 +1,222 @@
+"""Faults of the node's proxies that are a caller's own: no run of a task, and not under the node's lease.
+
+Their records in the undo journal name main as what they stand for, so that the reaper undoes them when main is dead and
+leaves them when the node's lease ends. In the proxy process they stand under `MAIN_LEASE`, which is renewed here: if
+main stands still for too long they go off there, and are over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence, Set
+from urllib.parse import quote
+
+from raftchaos import limits
+from raftchaos.clock import Clock
+from raftchaos.core.caller_proxies import WantedFault
+from raftchaos.core.interfaces import MAIN_LEASE, ProxyControl
+from raftchaos.core.service_records import TOXIPROXY_RUN
+from raftchaos.errors import RaftchaosError, Refused
+from raftchaos.faults.executor import FaultExecutor
+from raftchaos.faults.proxy_fault import PREFIX, key_on
+from raftchaos.faults.uses import Use, fault_seed
+from raftchaos.faults.watching import start_of
+
+log = logging.getLogger(__name__)
+
+
+class OwnFaults:
+    """Those of one start of a peer. `run` renews their lease and ends them when they may not go on."""
+
+    def __init__(
+        self,
+        executor: FaultExecutor,
+        proxy: ProxyControl,
+        clock: Clock,
+        *,
+        incarnation: int,
+        check: Callable[[], None],
+    ) -> None:
+        """`check` raises `Refused` with the reason while nothing may be on."""
+        self._executor = executor
+        self._proxy = proxy
+        self._clock = clock
+        self._incarnation = incarnation
+        self._check = check
+        self._holder = f"{os.getpid()} {start_of(os.getpid())}"
+        self._starting: dict[str, tuple[Use, ...]] = {}
+        self._uses: dict[str, tuple[Use, ...]] = {}
+        self._ending: dict[str, tuple[Use, ...]] = {}
+        """Over, and not taken back yet: tried again until it is."""
+        self._count = 0
+        self._lease_end = 0.0
+        self._stopping = False
+        self._look = asyncio.Event()
+
+    # ---- looking
+
+    def standing(self) -> Set[str]:
+        """The keys of what is on."""
+        return self._uses.keys()
+
+    def uses_target(self, target: str) -> bool:
+        """Whether something is, or may be, done to this target."""
+        every = [*self._starting.values(), *self._uses.values(), *self._ending.values()]
+        return any(use.target == target for uses in every for use in uses)
+
+    # ---- changing
+
+    async def put(self, label: str, proxy: str, faults: Sequence[WantedFault], *, instead_of: str = "") -> str:
+        """Put faults on a proxy, all or none; their key. They take the place of `instead_of`."""
+        await self._until_ready()
+        self._count += 1
+        key = f"{TOXIPROXY_RUN}{quote(label, safe='')}/{self._incarnation}/{self._count}"
+        uses = tuple(self._use(key, index, wanted, proxy) for index, wanted in enumerate(faults))
+        self._starting[key] = uses
+        try:
+            await self._executor.record(key, uses, self._holder)
+            await self._begin(uses)
+        except BaseException:
+            self._ending[key] = self._starting.pop(key)
+            await self._end(key)
+            raise
+        self._uses[key] = self._starting.pop(key)
+        if instead_of:
+            await self.take_off(instead_of, replaced=True)
+        return key
+
+    async def again(self, proxy: str) -> None:
+        """Put on a proxy once more what stands on it: the proxy is a new one of the same name."""
+        for key in self._on(proxy):
+            try:
+                await self._begin(self._uses[key])
+            except RaftchaosError:
+                await self.take_off(key)
+                raise
+
+    async def clear(self, proxy: str) -> None:
+        """End everything that was put on a proxy."""
+        for key in self._on(proxy):
+            await self.take_off(key)
+
+    async def take_off(self, key: str, *, replaced: bool = False) -> None:
+        """End what was put on; with `replaced`, because something else has taken its place. Idempotent. What cannot be
+        taken back now is tried again."""
+        uses = self._uses.pop(key, None)
+        if uses is None:
+            return
+        self._ending[key] = uses
+        if replaced:
+            for use in uses:
+                try:
+                    await self._proxy.recover(key_on(use.key, use.target), replaced=True)
+                except RaftchaosError as error:  # said again below, and tried again
+                    log.debug("%s was not taken back at once: %s", key, error)
+        await self._end(key)
+
+    async def stop(self) -> None:
+        """Before the peer ends: nothing more begins, and everything is taken back."""
+        self._stopping = True
+        await self._end_all("the peer ends")
+
+    # ---- its life
+
+    def wake(self) -> None:
+        """Whether something may be on has perhaps changed: look now."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Renew the lease, and take back what may not be on, until it is cancelled."""
+        while True:
+            self._look.clear()
+            await self._look_once()
+            try:
+                async with asyncio.timeout(limits.MAIN_RENEWAL):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
+
+    async def _look_once(self) -> None:
+        for key in list(self._ending):
+            await self._end(key)
+        if not self._uses:
+            return
+        if self._clock.boot() >= self._lease_end:
+            await self._end_all(f"main stood still for more than {limits.MAIN_LEASE:g} s")
+            return
+        try:
+            self._check()
+        except Refused as error:
+            await self._end_all(str(error))
+            return
+        self._renew()
+        unfinished = self._executor.unfinished()
+        for key in [key for key in self._uses if key not in unfinished]:
+            log.warning("%s was taken back by hand", key)
+            await self.take_off(key)
+
+    # ---- inside
+
+    async def _until_ready(self) -> None:
+        """Reaper and proxy process are started again when they are gone, and by a start of the peer: wait for them."""
+        try:
+            async with asyncio.timeout(limits.CONTROL_CALL):
+                while not self._ready():
+                    self._may_begin(or_wait=True)
+                    await asyncio.sleep(limits.CLEAN_POLL)
+        except TimeoutError:
+            self._may_begin()
+
+    def _ready(self) -> bool:
+        return self._executor.clean and self._proxy.ready
+
+    def _may_begin(self, *, or_wait: bool = False) -> None:
+        if self._stopping:
+            raise Refused("the peer is about to end")
+        self._check()
+        if not (or_wait or self._ready()):
+            raise Refused("the reaper or the proxy process of this node is not ready", hint="try again in a second")
+
+    def _renew(self) -> None:
+        """Extend the lease. One that has ended is not extended: what stood under it is over, and `run` says so."""
+        now = self._clock.boot()
+        if now < self._lease_end or not self._uses:
+            self._lease_end = now + limits.MAIN_LEASE
+            self._proxy.set_lease(self._lease_end, MAIN_LEASE)
+
+    def _use(self, key: str, index: int, wanted: WantedFault, proxy: str) -> Use:
+        fault = self._executor.fault(wanted.type)
+        seed = fault_seed(0, key, index)
+        return Use(index, fault, PREFIX + proxy, wanted.parameters, f"{key}#{index}", seed)
+
+    def _on(self, proxy: str) -> list[str]:
+        return [key for key, uses in self._uses.items() if any(use.target == PREFIX + proxy for use in uses)]
+
+    async def _begin(self, uses: Sequence[Use]) -> None:
+        self._may_begin()  # the disk may have taken its time
+        self._renew()
+        try:
+            async with asyncio.timeout(limits.INJECT_TIMEOUT):
+                for use in uses:
+                    use.on = True
+                    key, proxy = key_on(use.key, use.target), use.target.removeprefix(PREFIX)
+                    lease = self._lease_end, MAIN_LEASE
+                    await self._proxy.inject(key, use.fault.type, proxy, use.parameters, use.seed, *lease)
+        except TimeoutError:
+            raise Refused(f"the proxy process did not put it on within {limits.INJECT_TIMEOUT:g} s") from None
+        self._may_begin()
+
+    async def _end_all(self, reason: str) -> None:
+        keys = list(self._uses)
+        if keys:
+            log.warning("what the toxiproxy API has set goes off (%d): %s", len(keys), reason)
+        await asyncio.gather(*(self.take_off(key) for key in keys))
+
+    async def _end(self, key: str) -> None:
+        recovery = await self._executor.recover(key)
+        if not recovery.ok:
+            log.warning("%s could not be taken back yet: %s", key, recovery.error)
+        elif self._ending.pop(key, None) is not None:
+            await self._executor.forget(key)
