@@ -36,22 +36,27 @@ def list_(peers: str, output: str) -> None:
 @click.argument("name")
 @click.argument("listen", metavar="LISTEN")
 @click.argument("upstream", metavar="UPSTREAM")
+@click.option("--certificate", default="", metavar="FILE", help="End TLS with this chain (PEM, on the peer's machine).")
+@click.option("--key", default="", metavar="FILE", help="Its key (PEM, on the peer's machine, readable by it alone).")
 @client_options
-def add(name: str, listen: str, upstream: str, peers: str, output: str) -> None:
-    """Relay what comes to LISTEN to UPSTREAM (both HOST:PORT) under the name NAME.
+def add(name: str, listen: str, upstream: str, certificate: str, key: str, peers: str, output: str) -> None:
+    """Relay what comes to LISTEN to UPSTREAM (both HOST:PORT, TCP) under the name NAME.
 
-    The peer keeps the proxy in its data directory, so that it is there again after a restart.
+    The peer keeps the proxy in its data directory, so that it is there again after a restart. With a certificate it
+    ends TLS, so that faults of HTTP and gRPC can be done to what is within; UPSTREAM is then spoken to without TLS.
+    When the files are renewed, new connections get the new certificate.
 
     \b
-    Example:
+    Examples:
       raftchaos proxy add payments 127.0.0.1:9101 127.0.0.1:9001
+      raftchaos proxy add shop 0.0.0.0:8443 127.0.0.1:8080 --certificate /etc/shop/tls.crt --key /etc/shop/tls.key
     """
     from raftchaos.cli.output import plain, show
     from raftchaos.config import parse_address
 
     parse_address(listen, what="LISTEN", any_port=True)
     parse_address(upstream, what="UPSTREAM")
-    proxy = ask(peers, lambda client: client.add_proxy(name, listen, upstream))
+    proxy = ask(peers, lambda client: client.add_proxy(name, listen, upstream, certificate=certificate, key=key))
     told = f"{plain(proxy['node'])} relays {plain(proxy['listen'])} to {plain(proxy['upstream'])} as {plain(name)}"
     show(output, proxy, told)
 

@@ -74,7 +74,7 @@ class PeerSettings:
     labels: dict[str, str]
     join: str | None
     insecure: bool
-    proxies: tuple[tuple[str, str, str], ...]
+    proxies: tuple[tuple[str, str, str, str, str], ...]
     """Name, address to listen on, address of the upstream."""
     log_level: str
     durability: Literal["process", "disk"] = "process"
@@ -114,7 +114,10 @@ def peer_settings(flags: Mapping[str, Any], config: Mapping[str, Any] | None = N
         labels=_labels(said.get("label") or {}),
         join=said.get("join"),
         insecure=bool(said.get("insecure", False)),
-        proxies=tuple((p["name"], p["listen"], p["upstream"]) for p in said.get("proxies") or ()),
+        proxies=tuple(
+            (p["name"], p["listen"], p["upstream"], p.get("certificate", ""), p.get("key", ""))
+            for p in said.get("proxies") or ()
+        ),
         log_level=said.get("log-level") or "info",
         durability=said.get("durability") or "process",
         observer=bool(said.get("observer", False)),
@@ -316,7 +319,7 @@ def _check_proxies(value: object, origin: Origin, problems: Problems) -> None:
     from raftchaos.model.names import PROXY_NAME_RULE, is_proxy_name
     from raftchaos.model.problems import choices, shown
 
-    fields = ("name", "listen", "upstream")
+    fields, files = ("name", "listen", "upstream"), ("certificate", "key")
     if not isinstance(value, list):
         problems.add(origin, ("proxies",), shown(value), "a list of {name, listen, upstream}")
         return
@@ -326,10 +329,13 @@ def _check_proxies(value: object, origin: Origin, problems: Problems) -> None:
         if not isinstance(proxy, dict):
             problems.add(origin, here, shown(proxy), "{name, listen, upstream}")
             continue
-        for key in proxy.keys() - set(fields):
-            problems.add(origin, (*here, key), "an unknown field", choices(fields), word=key, known=fields)
-        for key in fields:
+        known = (*fields, *files)
+        for key in proxy.keys() - set(known):
+            problems.add(origin, (*here, key), "an unknown field", choices(known), word=key, known=known)
+        for key in (*fields, *(proxy.keys() & set(files))):
             text = proxy.get(key)
+            if isinstance(text, str) and key in files:
+                continue
             if not isinstance(text, str):
                 problems.add(origin, (*here, key), shown(text), "a text")
             elif key == "name" and not is_proxy_name(text):

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from raftchaos.core.interfaces import HasFileno, ProxyControl
 from raftchaos.core.service_records import ProxyRecord
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, RaftchaosError, Refused, UsageError
 from raftchaos.files import read_record, write_record
+from raftchaos.identity.termination import check_certificate
 from raftchaos.model.names import PROXY_NAME_RULE, is_proxy_name
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ class KeptProxy:
     listen: str
     """The address that it listens on."""
     upstream: str
+    certificate: str = ""
+    """Path of the certificate with which it ends TLS; empty: it does not."""
+    key: str = ""
+    """Path of its key."""
 
 
 class NodeProxies:
@@ -65,19 +70,21 @@ class NodeProxies:
         """Their names, sorted."""
         return tuple(sorted(self._kept))
 
-    async def open(self, configured: Iterable[tuple[str, str, str]] = ()) -> None:
-        """Listen for every kept proxy and those of the configuration (name, listen, upstream), which go first.
+    async def open(self, configured: Iterable[tuple[str, str, str, str, str]] = ()) -> None:
+        """Listen for every kept proxy and those of the configuration (name, listen, upstream, and the paths of
+        a certificate and its key or two empty ones), which go first.
 
         Raises `MachineUnusable` naming the address if one cannot be listened on, `UsageError` for a bad entry.
         """
         async with self._turn:
             taken = await self._control.take_sockets()
             try:
-                for name, listen, upstream in configured:
+                for name, listen, upstream, *tls in configured:
                     _check(name, listen, upstream)
-                    kept = self._kept.get(name)
-                    if kept is None or (kept.asked, kept.upstream) != (listen, upstream):
-                        self._kept[name] = KeptProxy(name, listen, listen, upstream)
+                    await asyncio.to_thread(check_certificate, *tls)
+                    wanted, kept = KeptProxy(name, listen, listen, upstream, *tls), self._kept.get(name)
+                    if kept is None or replace(kept, listen=listen) != wanted:
+                        self._kept[name] = wanted
                 if len(self._kept) > limits.PROXIES:
                     raise UsageError(f"found {len(self._kept)} proxies, at most {limits.PROXIES} are taken")
                 for name in self.names():
@@ -89,22 +96,26 @@ class NodeProxies:
                         await self._control.remove_proxy(name)
             await self._write()
 
-    async def add(self, name: str, listen: str, upstream: str) -> KeptProxy:
+    async def add(self, name: str, listen: str, upstream: str, certificate: str = "", key: str = "") -> KeptProxy:
         """Start a proxy and keep it; the same one again is answered the same.
 
-        Raises `UsageError` for names and addresses that are none, `Conflict` if the name has other values, `Refused` if
-        there are `limits.PROXIES`, `MachineUnusable` if the address cannot be listened on.
+        With a certificate and its key it ends TLS; the files are read again whenever they have changed.
+
+        Raises `UsageError` for names, addresses and certificates that are none, `Conflict` if the name has other
+        values, `Refused` if there are `limits.PROXIES`, `MachineUnusable` if the address cannot be listened on.
         """
         _check(name, listen, upstream)
+        await asyncio.to_thread(check_certificate, certificate, key)
         async with self._turn:
             kept = self._kept.get(name)
             if kept is not None:
-                if kept.upstream == upstream and listen in (kept.asked, kept.listen):
+                values = (kept.upstream, kept.certificate, kept.key)
+                if values == (upstream, certificate, key) and listen in (kept.asked, kept.listen):
                     return kept
                 raise Conflict(f"the proxy {name} exists: it listens on {kept.listen} and relays to {kept.upstream}")
             if len(self._kept) >= limits.PROXIES:
                 raise Refused(f"this node has {len(self._kept)} proxies, the most there may be")
-            self._kept[name] = KeptProxy(name, listen, listen, upstream)
+            self._kept[name] = KeptProxy(name, listen, listen, upstream, certificate, key)
             try:
                 await self._open_kept(self._kept[name], {})
                 await self._write()
@@ -132,7 +143,7 @@ class NodeProxies:
             asked, place = (before.asked, before.listen) if same_place else (listen, listen)
             await self._control.remove_proxy(name)
             self._drop(name)  # first, as the new address may be the same in other words
-            self._kept[name] = KeptProxy(name, asked, place, upstream)
+            self._kept[name] = replace(before, asked=asked, listen=place, upstream=upstream)
             try:
                 await self._open_kept(self._kept[name], {})
             except RaftchaosError:
@@ -172,8 +183,8 @@ class NodeProxies:
         except RaftchaosError as error:
             log.debug("the proxy process tells no counters: %s", error)
         return tuple(
-            ProxyRecord(name, self._kept[name].listen, self._kept[name].upstream, stats.get(name, {}))
-            for name in self.names()
+            ProxyRecord(name, kept.listen, kept.upstream, stats.get(name, {}), kept.certificate)
+            for name, kept in sorted(self._kept.items())
         )
 
     def close(self) -> None:
@@ -192,9 +203,9 @@ class NodeProxies:
         if sock is None:
             sock = await asyncio.to_thread(_listen_again, kept)
         self._sockets[kept.name] = sock
-        kept = KeptProxy(kept.name, kept.asked, _address_of(sock), kept.upstream)
+        kept = replace(kept, listen=_address_of(sock))
         self._kept[kept.name] = kept
-        await self._control.add_proxy(kept.name, kept.listen, kept.upstream, sock)
+        await self._control.add_proxy(kept.name, kept.listen, kept.upstream, sock, kept.certificate, kept.key)
 
     def _drop(self, name: str) -> None:
         self._kept.pop(name, None)

@@ -284,7 +284,8 @@ def run_view(run: Run) -> Json:
 def proxy_view(node: str, proxy: ProxyRecord) -> Json:
     """A proxy of the node, with its counters."""
     stats = {_camel(key): value for key, value in proxy.stats.items()}
-    return {"node": node, "name": proxy.name, "listen": proxy.listen, "upstream": proxy.upstream, "stats": stats}
+    view: Json = {"node": node, "name": proxy.name, "listen": proxy.listen, "upstream": proxy.upstream, "stats": stats}
+    return {**view, "certificate": proxy.certificate} if proxy.certificate else view
 
 
 def seen_fault_view(fault: SeenFault) -> Json:

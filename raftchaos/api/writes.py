@@ -207,10 +207,14 @@ async def resume(context: Context, request: web.Request) -> web.StreamResponse:
 
 async def add_proxy(context: Context, request: web.Request) -> web.StreamResponse:
     """Starts a proxy on this node."""
-    body = await json_body(request, ("name", "listen", "upstream"), required=("name", "listen", "upstream"))
+    required, tls = ("name", "listen", "upstream"), ("certificate", "key")
+    body = await json_body(request, (*required, *tls), required=required)
     name = text_field(body, "name", longest=limits.PROXY_NAME, empty=False)
     listen, upstream = _address(body, "listen"), _address(body, "upstream")
-    added = await context.services.add_proxy(name, listen, upstream)
+    files = [body.get(field, "") for field in tls]
+    if not all(isinstance(path, str) and len(path) <= limits.FAULT_PATH and path.isprintable() for path in files):
+        raise UsageError(f"expected in certificate and key a path of at most {limits.FAULT_PATH} characters")
+    added = await context.services.add_proxy(name, listen, upstream, *files)
     return answer({**_index(context), **proxy_view(context.services.name, added)}, status=201)
 
 

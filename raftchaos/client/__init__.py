@@ -296,9 +296,14 @@ class Client(AccessCalls):
         """The proxies of `peer` (default: the first of the client's peers)."""
         return list((await self._get("/proxies", peer=peer or self.peers[0]))["proxies"])
 
-    async def add_proxy(self, name: str, listen: str, upstream: str, *, peer: str | None = None) -> Json:
-        """Starts a proxy on `peer` (default: the first). Raises Conflict, MachineUnusable, UsageError."""
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, *, certificate: str = "", key: str = "", peer: str | None = None
+    ) -> Json:
+        """Starts a proxy on `peer` (default: the first), which ends TLS with the certificate and key in these files of
+        the peer's machine, if they are named. Raises Conflict, MachineUnusable, UsageError."""
         body = {"name": name, "listen": listen, "upstream": upstream}
+        if certificate or key:
+            body |= {"certificate": certificate, "key": key}
         return await self._send("POST", "/proxies", body, peer=peer or self.peers[0])
 
     async def remove_proxy(self, name: str, *, peer: str | None = None) -> None:

@@ -264,8 +264,11 @@ class ProxyControl(Protocol):
         """Drop the counters of a recovered fault. Idempotent."""
         ...
 
-    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
-        """Relay from this listening socket (it stays open here) to `upstream`. Idempotent."""
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, sock: HasFileno, certificate: str = "", key: str = ""
+    ) -> None:
+        """Relay from this listening socket (it stays open here) to `upstream`, ending TLS with the certificate in these
+        files if they are named. Idempotent."""
         ...
 
     async def remove_proxy(self, name: str) -> None:

@@ -106,6 +106,8 @@ class ProxyRecord:
     stats: Mapping[str, int]
     """connections, active, refused, requests, bytes_up and bytes_down (received), sent_up and sent_down (passed on),
     upstream_errors."""
+    certificate: str = ""
+    """Path of the certificate with which it ends TLS; empty: it does not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,8 +255,12 @@ class PeerServices(Protocol):
         """The proxies of this node, by name."""
         ...
 
-    async def add_proxy(self, name: str, listen: str, upstream: str) -> ProxyRecord:
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, certificate: str = "", key: str = ""
+    ) -> ProxyRecord:
         """Starts a proxy and keeps it in the data directory; the answer has the port that a `:0` became.
+
+        With the paths of a certificate and its key on this machine it ends TLS; they are checked.
 
         The same proxy again is answered the same. Raises Conflict if the name has other values, MachineUnusable if the
         address cannot be listened on, UsageError for addresses that are none.

@@ -90,7 +90,9 @@ class InMemoryProxy:
         if run not in self._wanted:
             self._effects.pop(run, None)
 
-    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, sock: HasFileno, certificate: str = "", key: str = ""
+    ) -> None:
         """Take a proxy."""
         self._proxies[name] = (listen, upstream, sock)
 

@@ -237,10 +237,12 @@ class Services:
         """See PeerServices."""
         return await self.node_proxies.records()
 
-    async def add_proxy(self, name: str, listen: str, upstream: str) -> ProxyRecord:
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, certificate: str = "", key: str = ""
+    ) -> ProxyRecord:
         """See PeerServices."""
-        kept = await self.node_proxies.add(name, listen, upstream)
-        return ProxyRecord(kept.name, kept.listen, kept.upstream, {})
+        kept = await self.node_proxies.add(name, listen, upstream, certificate, key)
+        return ProxyRecord(kept.name, kept.listen, kept.upstream, {}, kept.certificate)
 
     async def remove_proxy(self, name: str) -> None:
         """See PeerServices."""

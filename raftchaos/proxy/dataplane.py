@@ -11,6 +11,7 @@ from raftchaos import limits
 from raftchaos.clock import Clock
 from raftchaos.core.interfaces import NODE_LEASE
 from raftchaos.errors import UsageError
+from raftchaos.identity.termination import Termination
 from raftchaos.proxy.commands import Command
 from raftchaos.proxy.delayline import Budget
 from raftchaos.proxy.engine import Engine
@@ -40,7 +41,8 @@ class Proxy:
         self.splices = plane.splices
         self._plane = plane
         self._relays: dict[Relay, None] = {}  # oldest first
-        self._entrance = Entrance(sock, self._accept)
+        tls = Termination(spec.certificate, spec.key) if spec.certificate else None
+        self._entrance = Entrance(sock, self._accept, tls)
 
     async def start(self) -> None:
         """Accept connections."""

@@ -31,6 +31,7 @@ class Engine:
         "_toxics",
         "_wake",
         "ended",
+        "half_close",
         "passive",
         "track",
     )
@@ -45,6 +46,8 @@ class Engine:
         self._linger_until = NEVER  # while closing: until when the client may close first
         self._wake = NEVER  # the instant of the last Wake
         self.ended = False
+        self.half_close = True
+        """Either end of the client's connection may end its direction alone; with TLS both end together."""
         self.passive = True
         """Bytes are relayed as they come: `track` may be used in place of `receive`."""
         self.track: Callable[[int, bytes], bool] = self._messages.track
@@ -85,6 +88,8 @@ class Engine:
                 self._pipes.ended[UPSTREAM] = True
         elif not self._messages.service_ended(Ending.CLOSE, now, out):
             self._pipes.ended[DOWNSTREAM] = True
+        if not self.half_close and (direction == UPSTREAM or self._pipes.ended[DOWNSTREAM]):
+            self._end(Ending.CLOSE, out)
         self._settle(now, out)
         return out
 
@@ -127,6 +132,11 @@ class Engine:
     def answers(self) -> bool:
         """Requests may be answered here, so that a client that sends but does not read must be held back."""
         return bool(self._messages.toxics)
+
+    @property
+    def finishing(self) -> bool:
+        """The client's connection has no half that is open: it may go while what it has sent is still on its way."""
+        return not self.half_close and all(self._pipes.ended)
 
     # ---- bulk
 

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from raftchaos import limits
+from raftchaos.identity.termination import Termination
 
 log = logging.getLogger("raftchaos.proxy")
 
@@ -16,9 +18,12 @@ log = logging.getLogger("raftchaos.proxy")
 class Entrance:
     """Accepts connections from a listening socket, which stays the caller's."""
 
-    def __init__(self, sock: socket.socket, accept: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, sock: socket.socket, accept: Callable[[], asyncio.Protocol], tls: Termination | None = None
+    ) -> None:
         self._sock = sock
-        self._accept = accept
+        self._connected = accept
+        self._tls = tls
         self._open = True  # as it shall be
         self._server: asyncio.Server | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -27,7 +32,21 @@ class Entrance:
         """Accept connections."""
         # the loop closes its socket in the end; ours stays for the next main
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG)
+        options: dict[str, Any] = {}
+        if self._tls is not None:
+            options = {
+                "ssl": self._tls.context,
+                "ssl_handshake_timeout": limits.PROXY_CONNECT,
+                "ssl_shutdown_timeout": limits.PROXY_LINGER,
+            }
+        self._server = await loop.create_server(
+            self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG, **options
+        )
+
+    def _accept(self) -> asyncio.Protocol:
+        if self._tls is not None:
+            self._tls.refresh()
+        return self._connected()
 
     async def stop(self) -> None:
         """Accept nothing more. The socket listens on if it did."""

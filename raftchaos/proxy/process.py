@@ -324,9 +324,12 @@ class ProxyProcess:
 
     # ---- proxies
 
-    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, sock: HasFileno, certificate: str = "", key: str = ""
+    ) -> None:
         """Relay from this listening socket, which stays the caller's, to `upstream`. Idempotent. Raises Refused."""
-        proxy = _Proxy(ProxySpec.read({"name": name, "listen": listen, "upstream": upstream}), sock)
+        fields = {"name": name, "listen": listen, "upstream": upstream, "certificate": certificate, "key": key}
+        proxy = _Proxy(ProxySpec.read(fields), sock)
         if self._client is not None:
             try:
                 await self._client.add_proxy(proxy.spec, sock)

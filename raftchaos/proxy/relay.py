@@ -88,7 +88,7 @@ class Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._relay.eof(self._direction)
-        return True  # the other half stays open
+        return self.transport is not None and is_plain(self.transport)  # the other half stays open; TLS has none
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -147,6 +147,8 @@ class Relay:
     def made(self, direction: int) -> None:
         """A socket is there: the client's first, then the service's."""
         if direction == UPSTREAM:
+            transport = self._sides[UPSTREAM].transport
+            self.engine.half_close = transport is None or is_plain(transport)
             self.run(self._owner.opened(self))
         elif self.engine.ended:
             self.abort()
@@ -203,7 +205,7 @@ class Relay:
         """A socket is closed: by the engine's command, or because it broke."""
         if self.engine.ended:
             self._finish_when_gone()
-        else:
+        elif direction != UPSTREAM or not self.engine.finishing:
             self.run(self.engine.failed(direction, self._owner.now()))
 
     def _woken(self) -> None:
@@ -287,7 +289,7 @@ class Relay:
                 self._connecting = asyncio.get_running_loop().create_task(self._reach_upstream())
             case Shutdown(direction):
                 transport = self._open_transport(direction)
-                if transport is not None:
+                if transport is not None and transport.can_write_eof():
                     with contextlib.suppress(OSError):  # the other end may be gone already
                         transport.write_eof()
             case Close():

@@ -53,11 +53,16 @@ class ProxySpec:
     name: str
     listen: str
     upstream: str
+    certificate: str = ""
+    """Path of the certificate with which it ends TLS; empty: it does not."""
+    key: str = ""
+    """Path of its key."""
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
         """From a request. Raises UsageError."""
-        spec = cls(text(fields, "name"), text(fields, "listen"), text(fields, "upstream"))
+        paths = {name: text(fields, name) for name in ("certificate", "key") if fields.get(name)}
+        spec = cls(text(fields, "name"), text(fields, "listen"), text(fields, "upstream"), **paths)
         split_address(spec.listen)
         if split_address(spec.upstream)[1] == 0:
             raise UsageError(f"upstream {spec.upstream!r} has no port")

@@ -211,7 +211,9 @@ class ProxyLink:
         """Drop the counters."""
         self._effects.pop(run, None)
 
-    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, sock: HasFileno, certificate: str = "", key: str = ""
+    ) -> None:
         """The proxies of a simulated machine are fixed."""
 
     async def remove_proxy(self, name: str) -> None:

@@ -13,6 +13,7 @@ from raftchaos.clock import SystemClock
 from raftchaos.core.interfaces import HasFileno
 from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, Refused, UsageError
 from raftchaos.faults.twin import InMemoryProxy
+from tests.unit.proxy.certificates import write_certificate
 
 UP = "127.0.0.1:9"
 
@@ -26,8 +27,10 @@ class Outliving(InMemoryProxy):
         self.removed: list[str] = []
         self.added: dict[str, HasFileno] = {}
 
-    async def add_proxy(self, name: str, listen: str, upstream: str, sock: HasFileno) -> None:
-        await super().add_proxy(name, listen, upstream, sock)
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, sock: HasFileno, certificate: str = "", key: str = ""
+    ) -> None:
+        await super().add_proxy(name, listen, upstream, sock, certificate, key)
         self.added[name] = sock
 
     async def take_sockets(self) -> dict[str, HasFileno]:
@@ -63,11 +66,11 @@ async def test_a_proxy_listens_and_is_kept_with_its_port(tmp_path: Path) -> None
 
 async def test_configured_ones_go_first_and_others_stay(tmp_path: Path) -> None:
     proxies = made(tmp_path)
-    await proxies.open([("web", "127.0.0.1:0", UP)])
+    await proxies.open([("web", "127.0.0.1:0", UP, "", "")])
     await proxies.add("api", "127.0.0.1:0", UP)
     proxies.close()
     again = made(tmp_path)
-    await again.open([("web", "127.0.0.1:0", "127.0.0.1:10")])
+    await again.open([("web", "127.0.0.1:0", "127.0.0.1:10", "", "")])
     assert {record.name: record.upstream for record in await again.records()} == {"api": UP, "web": "127.0.0.1:10"}
     again.close()
 
@@ -75,7 +78,7 @@ async def test_configured_ones_go_first_and_others_stay(tmp_path: Path) -> None:
 async def test_a_running_proxy_process_gives_the_sockets_back(tmp_path: Path) -> None:
     control = Outliving()
     proxies = made(tmp_path, control)
-    await proxies.open([("web", "127.0.0.1:0", UP)])
+    await proxies.open([("web", "127.0.0.1:0", UP, "", "")])
     (record,) = await proxies.records()
     proxies.close()
     control.kept = {"web": listen_on(record.listen), "gone": listen_on("127.0.0.1:0")}
@@ -98,7 +101,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         await proxies.add("web", address, UP)
     assert proxies.names() == ()
     with pytest.raises(MachineUnusable, match=address):
-        await proxies.open([("web", address, UP)])
+        await proxies.open([("web", address, UP, "", "")])
     taken.close()
 
 
@@ -113,6 +116,25 @@ async def test_a_port_that_was_only_given_is_replaced_when_it_is_taken(tmp_path:
     assert (await again.records())[0].listen != kept.listen
     again.close()
     thief.close()
+
+
+async def test_a_certificate_is_kept_and_one_that_is_none_refused(tmp_path: Path) -> None:
+    proxies = made(tmp_path)
+    await proxies.open()
+    for files in (("/none.crt", "/none.key"), ("/none.crt", ""), ("relative", "relative")):
+        with pytest.raises(UsageError, match=r"none\.crt|both|absolute"):
+            await proxies.add("web", "127.0.0.1:0", UP, *files)
+    assert proxies.names() == ()
+    files = write_certificate(tmp_path)
+    kept = await proxies.add("web", "127.0.0.1:0", UP, *files)
+    assert await proxies.add("web", kept.listen, UP, *files) == kept
+    with pytest.raises(Conflict):
+        await proxies.add("web", kept.listen, UP)
+    proxies.close()
+    again = made(tmp_path)
+    await again.open()
+    assert (await again.records())[0].certificate == files[0]
+    again.close()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +162,7 @@ async def test_bad_words_are_refused(tmp_path: Path, name: str, listen: str, ups
 
 async def test_a_name_with_other_values_is_a_conflict(tmp_path: Path) -> None:
     proxies = made(tmp_path)
-    await proxies.open([("web", "127.0.0.1:0", UP)])
+    await proxies.open([("web", "127.0.0.1:0", UP, "", "")])
     with pytest.raises(Conflict, match="web"):
         await proxies.add("web", "127.0.0.1:0", "127.0.0.1:10")
     proxies.close()
@@ -150,7 +172,7 @@ async def test_removal_is_refused_while_a_run_is_on_it(tmp_path: Path) -> None:
     used = {"proxy:web"}
     control = Outliving()
     proxies = made(tmp_path, control, in_use=used.__contains__)
-    await proxies.open([("web", "127.0.0.1:0", UP)])
+    await proxies.open([("web", "127.0.0.1:0", UP, "", "")])
     (record,) = await proxies.records()
     with pytest.raises(Refused, match="web"):
         await proxies.remove("web")
@@ -168,7 +190,7 @@ async def test_removal_is_refused_while_a_run_is_on_it(tmp_path: Path) -> None:
 async def test_there_is_a_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROXIES", 1)
     proxies = made(tmp_path)
-    await proxies.open([("web", "127.0.0.1:0", UP)])
+    await proxies.open([("web", "127.0.0.1:0", UP, "", "")])
     with pytest.raises(Refused, match="1 proxies"):
         await proxies.add("api", "127.0.0.1:0", UP)
     proxies.close()

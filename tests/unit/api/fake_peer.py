@@ -264,8 +264,10 @@ class FakePeer:
     async def proxies(self) -> Sequence[ProxyRecord]:
         return [self.proxy_table[name] for name in sorted(self.proxy_table)]
 
-    async def add_proxy(self, name: str, listen: str, upstream: str) -> ProxyRecord:
-        made = ProxyRecord(name, listen, upstream, {"connections": 4, "bytes_up": 100})
+    async def add_proxy(
+        self, name: str, listen: str, upstream: str, certificate: str = "", key: str = ""
+    ) -> ProxyRecord:
+        made = ProxyRecord(name, listen, upstream, {"connections": 4, "bytes_up": 100}, certificate)
         if self.proxy_table.setdefault(name, made) != made:
             raise Conflict(f"the proxy {name} exists with other addresses")
         return made

@@ -247,6 +247,9 @@ async def test_proxies_belong_to_the_peer_that_is_asked(served: Served) -> None:
     await client.remove_proxy("orders")
     with pytest.raises(NotFound):
         await client.remove_proxy("orders")
+    ended = await client.add_proxy("tls", "127.0.0.1:9003", "127.0.0.1:9001", certificate="/a.crt", key="/a.key")
+    assert ended["certificate"] == "/a.crt"
+    assert "/a.key" not in str(ended), "where the key is, is nobody's business"
 
 
 async def test_join(served: Served) -> None:

@@ -49,7 +49,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path)
     assert settings.listen == "127.0.0.1:7999"
     assert settings.labels == {"zone": "eu-1"}
     assert settings.data_dir == Path("/var/lib/raftchaos")
-    assert settings.proxies == (("payments", "127.0.0.1:9101", "127.0.0.1:9001"),)
+    assert settings.proxies == (("payments", "127.0.0.1:9101", "127.0.0.1:9001", "", ""),)
 
 
 def test_labels_as_words() -> None:
