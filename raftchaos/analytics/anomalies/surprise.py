@@ -29,13 +29,15 @@ class TailSurprise:
     Within the bulk the surprise is that of the rank, `-log10 (r + 1) / (m + 1)` with r of m remembered numbers at least
     as large; above the 95 % quantile u it is that of a generalised Pareto distribution, whose shape and scale come from
     the probability-weighted moments of the excesses (J. Hosking and J. Wallis, Technometrics 29, 1987). Nothing
-    surprises before 100 numbers were seen, and nothing by more than 10.
+    surprises before 100 numbers were seen, and nothing by more than 10. The shape is drawn towards that of the
+    exponential as if `prior` more excesses had spoken for it.
     """
 
-    __slots__ = ("_past",)
+    __slots__ = ("_past", "_prior")
 
-    def __init__(self, memory: int = MEMORY) -> None:
+    def __init__(self, memory: int = MEMORY, prior: int = 0) -> None:
         self._past = Ordered(memory)
+        self._prior = prior
 
     def __call__(self, value: float) -> float:
         """The surprise of a number, from 0 to 10, which is then remembered."""
@@ -59,15 +61,16 @@ class TailSurprise:
             return min(CAP, math.log10((count + 1) / (count - bisect_left(past, value) + 1)))
         in_tail = math.log10((count + 1) / (count - start + 1))
         excesses = np.array(past[start:]) - threshold
-        return min(CAP, in_tail + pareto_surprise(excesses, value - threshold, 1e-12 + 1e-9 * abs(threshold)))
+        return min(
+            CAP, in_tail + pareto_surprise(excesses, value - threshold, 1e-12 + 1e-9 * abs(threshold), self._prior)
+        )
 
 
-def pareto_surprise(excesses: Floats, excess: float, least: float) -> float:
+def pareto_surprise(excesses: Floats, excess: float, least: float, prior: int = 0) -> float:
     """`-log10 P(X >= excess)` under the generalised Pareto distribution fitted to `excesses`, which ascend from 0.
 
-    With a0 the mean and a1 the mean weighted by the share of larger ones, shape = a0 / (a0 - 2 a1) - 2 with its sign
-    turned, and scale = a0 (1 - shape). Where all excesses are equal to within `least`, anything larger is as surprising
-    as can be.
+    With a the mean and b the mean weighted by the share of larger ones, shape = 2 - a / (a - 2 b) and scale =
+    a (1 - shape). Where all excesses are equal to within `least`, anything larger is as surprising as can be.
     """
     count = len(excesses)
     mean = float(excesses.mean())
@@ -76,6 +79,6 @@ def pareto_surprise(excesses: Floats, excess: float, least: float) -> float:
     weighted = float(excesses @ np.arange(count - 1, -1, -1)) / (count * (count - 1))
     spread = mean - 2 * weighted
     shape = 2 - mean / spread if spread > 1e-12 * mean else SHAPES[0]
-    shape = min(max(shape, SHAPES[0]), SHAPES[1])
+    shape = min(max(shape, SHAPES[0]), SHAPES[1]) * count / (count + prior)
     ratio = excess / (mean * (1 - shape))
     return math.log10(1 + shape * ratio) / shape if shape > 1e-6 else ratio * math.log10(math.e)
