@@ -149,7 +149,8 @@ async def test_queries_that_mean_nothing_are_refused(http: aiohttp.ClientSession
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/proxies", {"name": "UPPER", "listen": "h:1", "upstream": "h:2"}),
+        ("/proxies", {"name": "", "listen": "h:1", "upstream": "h:2"}),
+        ("/proxies", {"name": "a", "listen": "h:1", "upstream": "h:2", "certificate": 1, "key": "/a"}),
         ("/proxies", {"name": "a", "listen": "nowhere", "upstream": "h:2"}),
         ("/proxies", {"name": "a", "listen": "h:1", "upstream": "h:99999"}),
         ("/proxies", {"name": "a", "listen": "h:1"}),

@@ -368,7 +368,7 @@ KINDS: list[dict[str, Any]] = [
 @given(
     PLACES, st.sampled_from(KINDS), st.integers(0, 1 << 30), st.lists(st.integers(0, 40_000), min_size=1, max_size=8)
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_fault_that_comes_and_goes_leaves_a_whole_connection(places, kind, seed, sizes) -> None:
     chance = random.Random(seed)
     touches = fault("grpc", seed, probability=0.5, **kind)
