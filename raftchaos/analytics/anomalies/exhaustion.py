@@ -9,9 +9,9 @@ harm, as a heap's sawtooth reaches it, is none: the last values must be above al
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -94,15 +94,16 @@ class ExhaustionWatch:
         self.metric = metric
         self._limit = limit
         self._forecast = forecast
-        self._values: deque[float] = deque(maxlen=DAY_MINUTES)
+        self._buffer = np.zeros(2 * DAY_MINUTES)
+        self._count = 0  # of what the buffer holds
         self._row = 0
 
     def update(self, time: float, used: float) -> Signal | None:
         """Take the mean of the minute that begins at `time`, in the unit of the limit. NaN says nothing."""
         if not math.isfinite(used):
             return None
-        self._values.append(used)
-        if used >= FULL * self._limit and len(self._values) >= WINDOWS[0]:
+        self._remember(used)
+        if used >= FULL * self._limit and self._count >= WINDOWS[0]:
             return self._signal(time, used, Crossing(0.0, 0.0, 0.0), 0)
         found = self._crossing()
         self._row = self._row + 1 if found is not None else 0
@@ -110,14 +111,21 @@ class ExhaustionWatch:
             return None
         return self._signal(time, used, *found)
 
+    def _remember(self, used: float) -> None:
+        if self._count == len(self._buffer):
+            self._buffer[:DAY_MINUTES] = self._buffer[DAY_MINUTES:]
+            self._count = DAY_MINUTES
+        self._buffer[self._count] = used
+        self._count += 1
+
     def _crossing(self) -> tuple[Crossing, int] | None:
         """The first crossing that one of the windows shows, with its length."""
+        values = self._buffer[max(0, self._count - DAY_MINUTES) : self._count]
         for length in WINDOWS:
-            if len(self._values) < length:
+            if len(values) < length:
                 break
-            values = np.array(self._values, dtype=np.float64)
             window, before = values[-length:], values[:-length]
-            recent, early = float(np.median(window[-5:])), float(np.median(window[:5]))
+            recent, early = median(window[-5:].tolist()), median(window[:5].tolist())
             # the chord of the window must nearly reach the limit before the trend is worth its time
             if recent + 2 * max(0.0, recent - early) < self._limit or recent <= float(before.max(initial=-math.inf)):
                 continue
