@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import click
 
+from raftchaos.cli.analytics_series import forecast, trend
 from raftchaos.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,12 +22,17 @@ CSV_FILE = click.argument("file", metavar="FILE.csv", type=click.Path(path_type=
 
 @click.group("analytics")
 def command() -> None:
-    """Find anomalies in data of your own.
+    """Find anomalies and trends in data of your own, and forecast it.
 
     \b
     Example:
       raftchaos analytics detect requests.csv --out scores.csv
+      raftchaos analytics forecast --csv requests.csv --horizon 24
     """
+
+
+command.add_command(forecast)
+command.add_command(trend)
 
 
 @command.command("detect")

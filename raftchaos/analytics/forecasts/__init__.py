@@ -1,0 +1,2 @@
+"""Forecasts: transformation, orders, ARIMA, exponential smoothing, Fourier terms, their combination and its
+intervals."""

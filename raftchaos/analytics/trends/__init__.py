@@ -1,0 +1,1 @@
+"""Trends: whether a series goes somewhere, how fast, how sure that is, and where it changed."""
