@@ -279,6 +279,12 @@ class ProxyControl(Protocol):
         """The listening sockets of a process that outlived its main, by the name of the proxy; {} if there is none."""
         ...
 
+    def take_cells(self) -> list[bytes]:
+        """Cells (`core.cells`) of what the proxies relayed, one for each second that nobody has taken yet, oldest
+        first; a bounded number of them is kept. Does not block.
+        """
+        ...
+
     async def stats(self) -> dict[str, dict[str, int]]:
         """Counters of the traffic of each proxy by name."""
         ...

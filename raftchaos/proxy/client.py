@@ -151,6 +151,11 @@ class ProxyClient:
         """Drop the effect of an ended run."""
         await self.call("forget", run=run)
 
+    async def cells(self) -> tuple[list[bytes], int]:
+        """Cells of seconds that are over, oldest first, and how many were dropped: each is given once."""
+        answer = await self.call("cells")
+        return list(answer["cells"]), int(answer["dropped"])
+
     async def stats(self) -> dict[str, Any]:
         """`proxies` by name with their counters, and figures of the `process`."""
         answer = await self.call("stats")

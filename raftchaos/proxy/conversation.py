@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Command, Ending
 from raftchaos.proxy.delayline import NEVER
 from raftchaos.proxy.editing import EditedMessage
-from raftchaos.proxy.http1 import request_body, response_body
+from raftchaos.proxy.http1 import EndlessBody, request_body, response_body
 from raftchaos.proxy.messages import HEAD, RAW, Exchange, Piece
 from raftchaos.proxy.pipes import Pipes
 from raftchaos.proxy.stats import Stats
@@ -110,7 +110,7 @@ class Conversation(Tracker):
             self._leave_http(UPSTREAM, data, known, now, out)
             return
         if piece.kind == HEAD and exchange is not None:
-            self._begin(exchange)
+            self._begin(exchange, now)
             if not known:  # of a request that began before the fault the service has seen a part
                 self._intercept(exchange, now)
                 if exchange.answer is None:
@@ -150,6 +150,8 @@ class Conversation(Tracker):
             exchange.edited = [None, None]
         exchange.edited[direction] = edited
         data = edited.start(head)
+        if direction == DOWNSTREAM and data[9:12].isdigit():
+            exchange.status = int(data[9:12])
         self.ending = edited.ending
         return data
 
@@ -174,7 +176,10 @@ class Conversation(Tracker):
                 return
             exchanges.popleft()
             self.owed -= 1
-            pipes.emit(DOWNSTREAM, exchange, exchange.answer or b"", now, out)
+            answer = exchange.answer or b""
+            pipes.emit(DOWNSTREAM, exchange, answer, now, out)
+            exchange.status = int(answer[9:12] or 0)
+            self.leaving.append(exchange)
             if exchange.answered_by is not None:
                 exchange.answered_by.answered()
             if not exchange.head.keep_alive:
@@ -210,6 +215,8 @@ class Conversation(Tracker):
         if self._answering():
             self.service_over = ending
             return True
+        if ending is Ending.CLOSE and self._exchanges and isinstance(self._responses.body, EndlessBody):
+            self.leaving.append(self._exchanges.popleft())
         return False
 
     # ---- from the service
@@ -254,7 +261,7 @@ class Conversation(Tracker):
         if self.ending is not None:
             return
         if piece.end:
-            self._exchanges.popleft()
+            self.leaving.append(self._exchanges.popleft())
         if self._responses.switched:
             self._upgrade(piece, now, out)
         elif piece.end:
@@ -262,7 +269,7 @@ class Conversation(Tracker):
 
     def _response_ended(self, now: float, out: list[Command], *, taken: bool = False) -> None:
         if not taken:
-            self._exchanges.popleft()
+            self.leaving.append(self._exchanges.popleft())
         if self.owed:
             self.settle(now, out)
         if self._requests.waiting:
@@ -322,8 +329,18 @@ class Conversation(Tracker):
             self._follow(UPSTREAM, part)
         self._raw(direction, data, now, out, known)
 
+    def let_go(self, now: float) -> None:
+        """Count the exchanges of which nothing waits any more for its way to the client."""
+        waits = self._pipes.oldest(DOWNSTREAM)
+        while self.leaving and (waits is None or waits.number > self.leaving[0].number):
+            exchange = self.leaving.popleft()
+            self._ended(exchange.head, exchange.status, now - exchange.began)
+
     def drop(self) -> None:
-        """The connection is over."""
+        """The connection is over; what was not answered whole never will be."""
+        for exchange in (*self.leaving, *self._exchanges):
+            self._ended(exchange.head, 0, 0.0)
+        self.leaving.clear()
         self._changed = _nothing
         if self._followed is not None:
             self._followed.drop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -12,6 +13,7 @@ from raftchaos.clock import Clock
 from raftchaos.core.interfaces import NODE_LEASE
 from raftchaos.errors import UsageError
 from raftchaos.identity.termination import Termination
+from raftchaos.proxy.cells import Folding
 from raftchaos.proxy.commands import Command
 from raftchaos.proxy.delayline import Budget
 from raftchaos.proxy.engine import Engine
@@ -33,7 +35,7 @@ class Proxy:
     def __init__(self, spec: ProxySpec, sock: socket.socket, plane: DataPlane) -> None:
         self.spec = spec
         self.sock = sock
-        self.stats = Stats()
+        self.stats = Stats(plane.folding)
         self.upstream = split_address(spec.upstream)
         self.faults: list[Fault] = []
         self.now = plane.clock.boot
@@ -111,6 +113,12 @@ class DataPlane:
         self.splices = Splices()
         self.proxies: dict[str, Proxy] = {}
         self.table = FaultTable(FAULTS, self._faults_changed)
+        self.folding = Folding()
+        self.cells: deque[bytes] = deque(maxlen=limits.CELLS_WAITING)
+        """Of the last seconds, oldest first, until somebody takes them."""
+        self.cells_dropped = 0
+        self._second = int(clock.wall())
+        self._cell_timer = asyncio.get_running_loop().call_later(1.0, self._close_cell)
         self._lease_timer: asyncio.TimerHandle | None = None
         self._pulse_timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -147,6 +155,7 @@ class DataPlane:
 
     def inject(self, spec: FaultSpec) -> None:
         """Begin a fault. Raises FaultRefused."""
+        self.folding.fault(spec.run, spec.fault)
         try:
             self.table.inject(spec, self.proxies, self.clock.boot())
         finally:
@@ -154,6 +163,8 @@ class DataPlane:
 
     def set_faults(self, wanted: Sequence[FaultSpec]) -> Mapping[str, str]:
         """Make these the only faults; the runs that were refused, with the reason."""
+        for spec in wanted:
+            self.folding.fault(spec.run, spec.fault)
         try:
             return self.table.replace(wanted, self.proxies, self.clock.boot())
         finally:
@@ -163,8 +174,28 @@ class DataPlane:
         """End a run; what it did."""
         return self.table.recover(run, replaced=replaced)
 
+    def take_cells(self) -> tuple[list[bytes], int]:
+        """The oldest cells that nobody has taken, as many as an answer holds, and how many were dropped since."""
+        taken: list[bytes] = []
+        size = 0
+        while self.cells and size < limits.CELLS_SENT:
+            taken.append(self.cells.popleft())
+            size += len(taken[-1])
+        dropped, self.cells_dropped = self.cells_dropped, 0
+        return taken, dropped
+
+    def _close_cell(self) -> None:
+        """A second of the wall clock is over."""
+        second, self._second = self._second, int(self.clock.wall())
+        if second != self._second:
+            self.cells_dropped += len(self.cells) == self.cells.maxlen
+            self.cells.append(self.folding.close(second, self.table.effects()).encode())
+        left = 1.0 - self.clock.wall() % 1.0
+        self._cell_timer = asyncio.get_running_loop().call_later(left, self._close_cell)
+
     async def stop(self) -> None:
         """End everything."""
+        self._cell_timer.cancel()
         if self._lease_timer is not None:
             self._lease_timer.cancel()
         for timer in self._pulse_timers.values():

@@ -50,7 +50,7 @@ class Engine:
         """Either end of the client's connection may end its direction alone; with TLS both end together."""
         self.passive = True
         """Bytes are relayed as they come: `track` may be used in place of `receive`."""
-        self.track: Callable[[int, bytes], bool] = self._messages.track
+        self.track: Callable[[int, bytes, float], bool] = self._messages.track
         """Data while `passive`: relay it as it is."""
 
     # ---- events
@@ -188,9 +188,13 @@ class Engine:
                 return
         full = messages.crowded(UPSTREAM) or (self.answers and pipes.full(DOWNSTREAM))
         full_down = messages.crowded(DOWNSTREAM)
-        if full or full_down or not pipes.idle():
+        settles = full or full_down or not pipes.idle()
+        if settles:
             pipes.settle(UPSTREAM, now, full, out)
             pipes.settle(DOWNSTREAM, now, full_down, out)
+        if messages.leaving:
+            messages.let_go(now)
+        if settles:
             if self._enders:
                 self._ask_toxics(now, out)  # data that waited for one may have reached the next
             if self._is_over() or (True in pipes.shut and self._over(now, out)):

@@ -34,9 +34,23 @@ _VERSION: Final = b"HTTP/1."
 class Exchange:
     """One request, and what becomes of its response."""
 
-    __slots__ = ("answer", "answer_at", "answered_by", "complete", "continued", "edited", "head", "number", "response")
+    __slots__ = (
+        "answer",
+        "answer_at",
+        "answered_by",
+        "began",
+        "complete",
+        "continued",
+        "edited",
+        "head",
+        "number",
+        "response",
+        "status",
+    )
 
     def __init__(self, number: int, head: RequestHead) -> None:
+        self.began: float
+        """The instant at which its head was complete."""
         self.number = number
         """Position of the request on its connection, from 0."""
         self.head = head
@@ -52,6 +66,8 @@ class Exchange:
         """The client was told to send the body of a request that will be answered here."""
         self.response: ResponseHead | None = None
         """The head of the final response, once it is complete."""
+        self.status = 0
+        """The status that the client is told, once that is known."""
         self.edited: list[EditedMessage | None] | None = None
         """By direction: the message as faults change it."""
 
@@ -211,7 +227,10 @@ class ResponseReader:
             head = parse_response(data[:end])
         except NotHttp:
             return False
-        return head.status >= 200 and head.length == len(data) - end and self._has_body(head)
+        if head.status < 200 or head.length != len(data) - end or not self._has_body(head):
+            return False
+        self.queue[0].status = head.status
+        return True
 
     def _has_body(self, head: ResponseHead) -> bool:
         """Whether the extent of the body is what Content-Length says."""
@@ -271,5 +290,6 @@ class ResponseReader:
         if head.status < 200:
             return Piece(BODY, exchange, text, False)  # an interim response; the final one follows
         exchange.response = head
+        exchange.status = head.status
         self.body = response_body(head, method)
         return Piece(HEAD, exchange, text, self.body is None)

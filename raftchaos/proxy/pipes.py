@@ -60,6 +60,13 @@ class Pipes:
                 return True
         return False
 
+    def oldest(self, direction: int) -> Exchange | None:
+        """What the bytes belong to that have waited longest in this direction; None if nothing waits."""
+        for stage in reversed(self._stages[direction]):
+            if stage.line.chunks:
+                return stage.line.chunks[0][2]
+        return None
+
     def set_toxics(self, toxics: Sequence[Toxic], now: float, out: list[Command]) -> None:
         """The toxics of this connection are these from now on. What one that is gone held goes on; new ones come last,
         whatever their place among these, or what the others hold would be overtaken.

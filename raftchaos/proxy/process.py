@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +63,9 @@ class ProxyProcess:
         self._lease_news = asyncio.Event()
         self._bringing_up = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._cells: deque[bytes] = deque(maxlen=limits.CELLS_WAITING)
+        self.cells_dropped = 0
+        """Cells that were dropped because nobody took them."""
         self.restarts = 0
         """How often a process that was gone was replaced."""
 
@@ -143,6 +147,7 @@ class ProxyProcess:
                 if self._client is None or self._client.is_closed:  # a call was given up half-way
                     self._client = await self._connected()
                 self._seen = await self._client.effects()
+                self._keep_cells(*await self._client.cells())
             except RaftchaosError as error:
                 if child.alive:
                     return str(error)
@@ -358,6 +363,17 @@ class ProxyProcess:
     async def stats(self) -> dict[str, dict[str, int]]:
         """Counters of the traffic of each proxy by name; empty while there is no process."""
         return {} if self._client is None else dict((await self._client.stats())["proxies"])
+
+    def take_cells(self) -> list[bytes]:
+        """What `core.cells.Cell.decode` reads, one for each second that nobody has taken, oldest first."""
+        cells = list(self._cells)
+        self._cells.clear()
+        return cells
+
+    def _keep_cells(self, cells: Sequence[bytes], dropped: int) -> None:
+        room = limits.CELLS_WAITING - len(self._cells)
+        self.cells_dropped += dropped + max(0, len(cells) - room)
+        self._cells.extend(cells)
 
     async def figures(self) -> dict[str, float]:
         """`rss_bytes` and `cpu_seconds` of the process; empty while there is none."""

@@ -172,12 +172,12 @@ class Relay:
             self._stats.bytes_up += len(data)
         else:
             self._stats.bytes_down += len(data)
-        if engine.passive and engine.track(direction, data):
+        now = self._owner.now()
+        if engine.passive and engine.track(direction, data, now):
             if len(data) < limits.PROXY_SPLICE_READ or not self._splice(direction, data):
                 transport.write(data)
             return
         self._stats.unsent[direction] += len(data)
-        now = self._owner.now()
         self._owner.check_lease(now)
         self.run(engine.receive(direction, data, now))
         if len(data) >= _LARGE_READ:  # the loop would go on with this socket as long as there is more

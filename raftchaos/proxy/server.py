@@ -186,6 +186,10 @@ class ControlServer:
         self._plane.table.forget(text(message, "run"))
         return {}, []
 
+    async def _do_cells(self, message: dict[str, Any], fds: list[int]) -> Answer:
+        cells, dropped = self._plane.take_cells()
+        return {"cells": cells, "dropped": dropped}, []
+
     async def _do_stats(self, message: dict[str, Any], fds: list[int]) -> Answer:
         proxies = {name: proxy.stats.report() for name, proxy in self._plane.proxies.items()}
         return {"proxies": proxies, "process": process_figures()}, []

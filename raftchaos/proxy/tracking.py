@@ -30,6 +30,7 @@ class Tracker:
 
     __slots__ = (
         "_changed",
+        "_ended",
         "_exchanges",
         "_followed",
         "_pipes",
@@ -38,12 +39,14 @@ class Tracker:
         "_responses",
         "_stats",
         "kind",
+        "leaving",
         "owed",
     )
 
     def __init__(self, stats: Stats, pipes: Pipes, changed: Callable[[], None]) -> None:
         """`changed` is called when following has come to something that needs more care."""
         self._stats = stats
+        self._ended = stats.cells.ended  # the last byte of a response has gone to the client
         self._pipes = pipes
         self._changed = changed
         self._exchanges: deque[Exchange] = deque()  # requests whose response has not ended, oldest first
@@ -53,10 +56,12 @@ class Tracker:
         self._followed: Followed | None = None  # a WebSocket after its upgrade, or HTTP/2
         self.kind = ""
         """Empty while this is HTTP; then the name of the count that says what it is."""
+        self.leaving: deque[Exchange] = deque()
+        """Exchanges whose response has ended, of which something may still wait for its way to the client."""
         self.owed = 0
         """How many answers of faults are still to be given."""
 
-    def track(self, direction: int, data: bytes) -> bool:
+    def track(self, direction: int, data: bytes, now: float) -> bool:
         """Follow data that is relayed as it is; always True."""
         if self.kind:
             if self._followed is not None:
@@ -65,38 +70,41 @@ class Tracker:
         if direction == UPSTREAM:
             exchange = self._requests.single(data)
             if exchange is not None:
-                self._begin(exchange)
+                self._begin(exchange, now)
             else:
-                self._track_requests(data)
+                self._track_requests(data, now)
         elif self._responses.single(data):
             if self._responses.body is None:
-                self._exchanges.popleft()
+                exchange = self._exchanges.popleft()
+                self._ended(exchange.head, exchange.status, now - exchange.began)
         else:
-            self._track_responses(data)
+            self._track_responses(data, now)
         return True
 
-    def _begin(self, exchange: Exchange) -> None:
+    def _begin(self, exchange: Exchange, now: float) -> None:
         self._stats.requests += 1
+        exchange.began = now
         self._exchanges.append(exchange)
         if len(self._exchanges) >= limits.PROXY_PIPELINE:
             self._changed()  # so that the next event pauses the client
 
-    def _track_requests(self, data: bytes) -> None:
+    def _track_requests(self, data: bytes, now: float) -> None:
         for piece in self._requests.feed(data):
             if piece.kind == HEAD and piece.exchange is not None:
-                self._begin(piece.exchange)
+                self._begin(piece.exchange, now)
             elif piece.kind == RAW:
                 self._go_raw(UPSTREAM, piece.data)
                 self._follow(UPSTREAM, piece.data)
         self._released[UPSTREAM] = len(self._requests.part)
         self._changed()
 
-    def _track_responses(self, data: bytes) -> None:
+    def _track_responses(self, data: bytes, now: float) -> None:
         for piece in self._responses.feed(data):
             if self._followed is not None:
                 self._follow(DOWNSTREAM, piece.data)
             elif piece.end:
-                self._exchanges.popleft()
+                exchange = self._exchanges.popleft()
+                self._ended(exchange.head, exchange.status, now - exchange.began)
             if self._responses.switched and not self.kind:
                 self._follow(UPSTREAM, self._switch(piece))
             elif self._responses.broken and not self.kind:
@@ -183,5 +191,6 @@ class Tracker:
         self._requests.part = self._responses.part = b""
         self._released = [0, 0]
         self._exchanges.clear()
+        self._stats.cells.connection(self.kind)
         self.owed = 0
         return part

@@ -83,7 +83,7 @@ class Driver:
 
     def data(self, direction: int, data: bytes) -> None:
         """As `Relay.data`."""
-        if self.engine.passive and self.engine.track(direction, data):
+        if self.engine.passive and self.engine.track(direction, data, self.now):
             self.sent[direction] += data
         else:
             self.run(self.engine.receive(direction, data, self.now))
