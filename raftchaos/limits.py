@@ -263,4 +263,4 @@ CELL_SAMPLES: Final = 20  # single events in a cell
 SERIES_VALUES: Final = 1_000_000  # of one answer
 RECORDING_SPANS: Final = 1_000  # spans in which something recorded; then the oldest two become one
 RECORDING_FILE: Final = 96 * 1024 * 1024  # the recording on disk; it compresses to a tenth of that
-RECORDING_MEMORY: Final = 54 * 1024 * 1024  # counts and packed histograms; with what is being written 64 MiB
+RECORDING_MEMORY: Final = 50 * 1024 * 1024  # counts and packed histograms; with what is being written 64 MiB

@@ -84,14 +84,17 @@ class ChaosAnalytics:
             self._count(batch.rows(begin, begin + limits.EVENTS_BATCH))
 
     def record_cell(self, cell: Cell, node: str = "") -> None:
-        """Record what was folded elsewhere, there on this node if the cell does not say where."""
+        """Record what was folded elsewhere, there on this node if the cell does not say where. Raises UsageError, and
+        records nothing then.
+        """
+        samples = [ChaosEvent.read(sample) for sample in cell.samples]
         if node and "node" not in cell.counts:
             errors = sum(errors for _, errors in cell.counts.get("type", {}).values())
             cell.counts["node"] = {node: (cell.events, errors)}
         self._add(addition_of_cell(cell, self._columns, self._busiest), cell.at + cell.step - 1)
         self._columns.admit(cell.at)
         self.dropped["unsampled"] += cell.unsampled
-        self.recent.extend(ChaosEvent.read(sample) for sample in cell.samples)
+        self.recent.extend(samples)
 
     def record_reading(self, at: float, **values: float) -> None:
         """Record readings of the machine at this time: any of `cpu_percent`, `memory_percent`, `disk_percent`,

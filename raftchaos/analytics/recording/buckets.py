@@ -29,10 +29,10 @@ class Resolution(NamedTuple):
 
 
 RESOLUTIONS: Final = (
-    Resolution(1, 3600, 0.13),  # an hour
-    Resolution(60, 2880, 0.35),  # two days
-    Resolution(300, 2016, 0.33),  # seven days
-    Resolution(3600, 720, 0.13),  # thirty days
+    Resolution(1, 3600, 0.16),  # an hour
+    Resolution(60, 2880, 0.34),  # two days
+    Resolution(300, 2016, 0.32),  # seven days
+    Resolution(3600, 720, 0.12),  # thirty days
     Resolution(86_400, 366, 0.06),  # a year
 )
 _WIDE: Final = 3600  # from this step on a bucket may count more than 2^32 events

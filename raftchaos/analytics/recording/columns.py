@@ -9,7 +9,7 @@ import numpy as np
 
 from raftchaos.analytics.recording.histogram import Ints
 from raftchaos.analytics.recording.names import NOTHING, Names
-from raftchaos.core.cells import DIMENSIONS, Cell
+from raftchaos.core.cells import DIMENSIONS, RATE_LIMITED, REQUEST, SHAPED, Cell
 
 EVENTS = 0
 ERRORS = 1
@@ -46,6 +46,8 @@ class Columns:
             end = first + 2 * (most + 1)
             self.dimensions[name] = Dimension(name, Names(most, self._last[first:end:2], self._mover(first)), first)
             first = end
+        for kind in (REQUEST, RATE_LIMITED, SHAPED):
+            self.dimensions["type"].names.number(kind)  # there is always an answer to a question about these
 
     def of_cell(self, cell: Cell) -> tuple[Ints, Ints]:
         """The columns that a cell adds to, and how much."""

@@ -74,6 +74,9 @@ class Names:
         """Take what `snapshot` said. Raises ValueError."""
         if len(entries) > self._most or len({name for name, _, _ in entries}) != len(entries):
             raise ValueError(f"{len(entries)} names, some of them twice or too many")
+        for name in self.names[1:]:
+            del self._numbers[name]
+        del self.names[1:], self.serials[1:]
         for name, serial, last in entries:
             self.names.append(str(name))
             self.serials.append(int(serial))

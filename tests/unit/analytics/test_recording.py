@@ -127,6 +127,7 @@ def test_cells_of_two_peers_merge_exactly() -> None:
 
 def test_quiet_is_zero_and_unknown_is_a_gap() -> None:
     analytics = ChaosAnalytics()
+    assert np.isnan(analytics.series("requests", T0, T0 + 5, 1).values).all()
     analytics.record_event("request", at=T0)
     analytics.record_event("request", at=T0 + 5)
     assert analytics.series("requests", T0 - 1, T0 + 7, 1).values.tolist()[1:-1] == [1, 0, 0, 0, 0, 1]
