@@ -103,15 +103,18 @@ def wandering(length: int, rho: float, generator: Generator) -> Floats:
     return values
 
 
-def counts(factor: float, lasting: int, base: float) -> Callable[[Generator, int], Case]:
-    """Negative-binomial counts with a daily rhythm; for some minutes they are `factor` times as many."""
+def counts(factor: float, lasting: int, base: float, *alphas: float) -> Callable[[Generator, int], Case]:
+    """Counts with a daily rhythm, Poisson where α is 0 and else negative-binomial (variance M + α M²); for some minutes
+    they are `factor` times as many as `base`."""
 
     def make(generator: Generator, quiet: int) -> Case:
         length = quiet or DAY + 60 + int(generator.integers(300)) + lasting
         mean = base * rhythm(length, generator.uniform(0, 0.6), generator)
         begin = length - lasting if not quiet else length
+        if not quiet:
+            mean *= base / mean[begin]
         mean[begin:] *= factor
-        alpha = generator.choice([0.0, 0.02, 0.1])
+        alpha = generator.choice(alphas)
         values = generator.poisson(mean * generator.gamma(1 / alpha, alpha, length) if alpha else mean)
         watch = CountWatch("events")
         signals = (watch.update(60.0 * place, float(value)) for place, value in enumerate(values))
@@ -192,10 +195,12 @@ def cascade(generator: Generator, quiet: int) -> Case:
 
 
 KINDS: dict[str, Callable[[Generator, int], Case]] = {
-    "event_spike, 5 a minute": counts(3, 10, 5.0),
-    "event_spike, 50 a minute": counts(3, 10, 50.0),
-    "unexpected_quiet, 5 a minute": counts(0.1, 60, 5.0),
-    "unexpected_quiet, 50 a minute": counts(0.1, 60, 50.0),
+    "event_spike, 5 a minute": counts(3, 10, 5.0, 0.0),
+    "event_spike, 5 a minute, clustered": counts(3, 10, 5.0, 0.02, 0.1),
+    "event_spike, 50 a minute": counts(3, 10, 50.0, 0.0),
+    "event_spike, 50 a minute, clustered": counts(3, 10, 50.0, 0.02, 0.1),
+    "unexpected_quiet, 5 a minute": counts(0.1, 60, 5.0, 0.0, 0.02, 0.1),
+    "unexpected_quiet, 50 a minute": counts(0.1, 60, 50.0, 0.0, 0.02, 0.1),
     "latency_anomaly": latency,
     "high_error_rate": errors,
     "resource_exhaustion": exhaustion,

@@ -32,7 +32,8 @@ SPREAD_MINUTES: Final = 1_440.0
 POISSON: Final = (
     1e-4  # of the mean: less overdispersion than this is none, and would cost the incomplete beta its digits
 )
-CAUTION: Final = 1.2  # estimated dispersions are multiplied by it: tails are heavier than the negative binomial's
+BOTH_SIDES: Final = 0.6  # of the variance of one quarter is left in the mean of two, mostly
+CAUTION: Final = 1.1  # estimated dispersions are multiplied by it: tails are heavier than the negative binomial's
 BEYOND: Final = 4.0  # standard deviations from which a minute teaches nothing more
 
 
@@ -93,7 +94,7 @@ class CountWatch:
         if self._minutes < DAY_MINUTES or not days:
             return 0.0
         usual = 15 * self.expected(time)
-        return (1 / usual + self.alpha(15)) / days
+        return BOTH_SIDES * (1 / usual + self.alpha(15)) / days
 
     def _shape(self, time: float) -> float:
         """The profile at a time, on straight lines between the middles of the quarters; 1 before there is a day."""
@@ -161,7 +162,6 @@ class CountWatch:
         self._minutes += 1
         if self._minutes == DAY_MINUTES:
             self._seen = self._usual = 0.0  # from now on the level is one over the profile
-            self._squares = dict.fromkeys(QUIET_SUMS, self._squares[1])
         keep = 1 - 1 / (LEVEL_MINUTES if self._minutes >= DAY_MINUTES else FIRST_LEVEL_MINUTES)
         self._seen = self._seen * keep + taken
         self._usual = self._usual * keep + self._shape(time)
