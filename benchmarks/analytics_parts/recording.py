@@ -1,7 +1,8 @@
 """How many events a second are recorded on one core, and how much memory a full recording takes.
 
 Batches: rows of columns with a type, 200 endpoints, a protocol, a node, a status and a latency, in order of time, over
-`--seconds`. Cells: a year's rings filled at every resolution with 200 endpoints, and latencies of 100 requests a second for 20.
+`--seconds`. Cells: a year's rings filled at every resolution with 200 endpoints, and latencies of 100 requests a second
+for 20 of them.
 Rates are by processor time, so that a busy machine does not count; wall time is said beside them.
 """
 
