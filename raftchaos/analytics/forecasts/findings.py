@@ -77,13 +77,17 @@ def _recommendation(
     side = "above" if above else "below"
     crossing_at, made = when
     if probability < POSSIBLE or crossing_at is None:
-        return f"nothing to do: {metric} stays on its side of {limit:g} ({1 - probability:.0%} sure)"
+        return f"nothing to do: {metric} stays on its side of {limit:g} ({_sure(1 - probability)} sure)"
     soon = duration(crossing_at - made)
     if probability >= CERTAIN:
-        return f"act now: {metric} will be {side} {limit:g} in about {soon} ({probability:.0%} sure)"
+        return f"act now: {metric} will be {side} {limit:g} in about {soon} ({_sure(probability)} sure)"
     if probability >= LIKELY:
         return f"plan for it: {metric} is likely to be {side} {limit:g}, in about {soon} ({probability:.0%})"
     return f"watch {metric}: it may be {side} {limit:g}, in about {soon} at the earliest guess ({probability:.0%})"
+
+
+def _sure(probability: float) -> str:
+    return "more than 99 %" if probability > 0.99 else f"{probability:.0%}"
 
 
 def duration(seconds: float) -> str:

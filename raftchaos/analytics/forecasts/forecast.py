@@ -21,6 +21,7 @@ from raftchaos.errors import UsageError
 LONGEST_HORIZON = 10_080  # a week of minutes
 LONG_SEASON = 24  # a longer one is described by waves as well
 _LONGEST_SEASONAL = 2_000  # readings up to which a long season is described in other ways than by waves too
+_LARGEST = 700.0  # e to this power is a number still
 _PATHS = 2_000  # that are drawn for the probability of crossing a limit
 
 
@@ -46,7 +47,7 @@ class Told:
         """Lower and upper ends that hold a reading with this probability, each by itself."""
         reach = width(self.scores, level) * self.deviation
         low, high = self.middle - reach, self.middle + reach
-        return (np.exp(low), np.exp(high)) if self.logs else (low, high)
+        return (_plain(low), _plain(high)) if self.logs else (low, high)
 
     def crossing(self, limit: float, *, above: bool, seed: int = 0) -> tuple[float, float | None]:
         """Probability that any of the readings is beyond the limit, and when half of those paths have crossed it.
@@ -108,7 +109,7 @@ class Model:
             deviation += weight * spread
         naive = self.members[NAIVE].predict(horizon)[0]
         if self.logs:
-            return Told(times, np.exp(middle), np.exp(naive), middle, deviation, True, self.scores, _carried(deviation))
+            return Told(times, _plain(middle), _plain(naive), middle, deviation, True, self.scores, _carried(deviation))
         return Told(times, middle, naive, middle, deviation, False, self.scores, _carried(deviation))
 
     def updated(self, series: Series) -> Model:
@@ -117,6 +118,11 @@ class Model:
         scale = np.log(filled.values) if self.logs else filled.values
         members = {name: member.updated(scale) for name, member in self.members.items()}
         return replace(self, start=filled.start, values=filled.values, members=members, notes=filled.notes)
+
+
+def _plain(logs: Floats) -> Floats:
+    """What the logarithms are of; far ahead an interval may leave the range of numbers, and stays at its end."""
+    return np.exp(np.clip(logs, -_LARGEST, _LARGEST))
 
 
 def _carried(deviation: Floats) -> Floats:
