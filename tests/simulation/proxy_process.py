@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from raftchaos import limits
-from raftchaos.core.interfaces import HasFileno
+from raftchaos.core.interfaces import NODE_LEASE, HasFileno
 from raftchaos.errors import ProxyUnavailable
 from raftchaos.faults.twin import InMemoryProxy
 
@@ -47,7 +47,7 @@ class ProxyProcess(InMemoryProxy):
     @property
     def lease_end(self) -> float:
         """The end of the lease that it knows."""
-        return self._lease_end
+        return self._lease_ends[NODE_LEASE]
 
     def handle(self, request: Callable[[], None]) -> None:
         """Take a request that has arrived; a frozen process takes it when it is thawed."""
@@ -71,9 +71,10 @@ class ProxyProcess(InMemoryProxy):
     def put(self, key: str, fault: str, proxy: str, lease_end: float) -> bool:
         """Put a fault on at once, if the lease runs."""
         self.set_lease(lease_end)
-        if self._clock.boot() > self._lease_end:
+        if self._clock.boot() > self.lease_end:
             return False
         self._wanted[key] = (fault, proxy)
+        self._under[key] = NODE_LEASE
         self._effects.setdefault(key, {"touched": 0})["touched"] += 3
         return True
 
@@ -89,7 +90,7 @@ class ProxyProcess(InMemoryProxy):
         if self.dead:
             return
         if self.runs and self.faults and self._machine.reaper is None:
-            self._machine.start_reaper(self._lease_end)
+            self._machine.start_reaper(self.lease_end)
         self._machine.world.at(limits.REAPER_LOOK, self._watch_reaper)
 
 
@@ -204,8 +205,8 @@ class ProxyLink:
         return {run: dict(effect) for run, effect in self._effects.items()}
 
     async def active(self) -> dict[str, tuple[str, str]]:
-        """Nobody asks a simulated machine."""
-        return {}
+        """What is on, as the process says."""
+        return dict(await self._ask(lambda process: process.faults))
 
     async def forget(self, run: str) -> None:
         """Drop the counters."""

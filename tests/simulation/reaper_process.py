@@ -99,7 +99,7 @@ class ReaperProcess(Reaper):
         """Undoing takes time: here all of it passes before the first step."""
         now = self.machine.boot()
         if self._reap_at is None:
-            busy = self._journal_open()
+            busy = self._open()
             self._reap_at = now + (self.machine.chance.uniform(0.0, self.machine.slowest_undo) if busy else 0.0)
         if now < self._reap_at:
             self._retry_at = now
