@@ -27,8 +27,8 @@ _DRAWN = 3  # times the horizon: so much of the past is drawn beside a forecast
 _LEAST_DRAWN = 60
 
 
-def source_options(function: F) -> F:
-    """Adds where the readings come from, and from which time."""
+def query_options(function: F) -> F:
+    """Adds the query to a Prometheus server whose answer is read, and the times between which."""
     for option in (
         click.option("--until", metavar="TIME", help="Only readings before this time (default: now, or all)."),
         click.option("--since", metavar="TIME", help="Only readings from this time on: ISO 8601, or seconds since the "
@@ -36,11 +36,15 @@ def source_options(function: F) -> F:
         click.option("--step", type=float, metavar="SECONDS", help="Step of the query (default: by the range)."),
         click.option("--query", metavar="PROMQL", help="The query; it has to give one series."),
         click.option("--prometheus", "url", metavar="URL", help="A Prometheus server, such as http://127.0.0.1:9090."),
-        click.option("--csv", "file", metavar="FILE", type=click.Path(path_type=Path), help="A file of "
-                     "`timestamp,value`; `-` reads standard input."),
     ):  # fmt: skip
         function = option(function)
     return function
+
+
+def source_options(function: F) -> F:
+    """Adds where the readings come from, and from which time."""
+    return click.option("--csv", "file", metavar="FILE", type=click.Path(path_type=Path), help="A file of "
+                        "`timestamp,value`; `-` reads standard input.")(query_options(function))  # fmt: skip
 
 
 @click.command("forecast")
@@ -102,7 +106,7 @@ def read_series(
         raise UsageError(f"found --since {since} and --until {until}, expected the first before the second")
     if (file is None) == (url is None):
         raise UsageError(
-            "found " + ("no source" if file is None else "two sources") + ", expected --csv or --prometheus"
+            "found " + ("no source" if file is None else "two sources") + ", expected a file or --prometheus"
         )
     if file is not None:
         if query is not None or step is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -94,3 +96,31 @@ def test_standard_input(raftchaos, monkeypatch: pytest.MonkeyPatch) -> None:  # 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((HEAD + "1,2\n").encode())))
     done = raftchaos("analytics", "detect", "-")
     assert done.out.splitlines() == ["timestamp,value,anomaly_score", "1,2,0.000000"]
+
+
+async def test_the_answer_of_a_prometheus_is_scored(raftchaos) -> None:  # type: ignore[no-untyped-def]
+    values = [[1_700_000_000 + 60 * row, "NaN" if row == 3 else "100"] for row in range(150)]
+    result = {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}
+    body = json.dumps({"status": "success", "data": result}).encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        words = ("--prometheus", url, "--query", "up", "--step", "60", "--since", "1700000000", "--until", "1700008941")
+        done = await asyncio.to_thread(raftchaos, "analytics", "detect", *words)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "timestamp,value,anomaly_score"
+    assert lines[1] == "2023-11-14T22:13:20Z,100.0,0.000000"
+    assert len(lines) == 151
+    assert "the value never changes" in done.err
+
+
+def test_one_source_is_expected(raftchaos, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert "no source" in raftchaos("analytics", "detect").err
+    assert "expected one source" in raftchaos("analytics", "detect", str(tmp_path / "a.csv"), "--query", "up").err
