@@ -238,8 +238,8 @@ class FaultExecutor:
         """Write down, synced, what undoes these uses, which stand for the life of `holder` and not under the node's
         lease. Who puts them on ends them by `recover`."""
         async with self._locked():
+            self._uses[run] = uses  # first: a disk that fails may have kept the record all the same
             await blocking(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses), holder)
-            self._uses[run] = uses
 
     async def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
         uses = [
