@@ -1,4 +1,4 @@
-"""`raftchaos analytics`: what the analytics of a peer can do, for anybody's data."""
+"""`raftchaos analytics`: what a peer makes of its recording, and the same for anybody's data."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
 
+from raftchaos.cli.analytics_peer import anomalies, correlations, health, impact, insights
 from raftchaos.cli.analytics_series import forecast, query_options, read_series, trend
 from raftchaos.errors import UsageError
 
@@ -25,15 +26,18 @@ CSV_FILE = click.argument("file", metavar="[FILE.csv]", required=False, type=cli
 
 @click.group("analytics")
 def command() -> None:
-    """Find anomalies and trends in data of your own, and forecast it.
+    """Show what a peer makes of what it has recorded, or analyse data of your own (detect, forecast, trend).
 
     \b
     Example:
+      raftchaos analytics anomalies --hours 24
       raftchaos analytics detect requests.csv --out scores.csv
       raftchaos analytics forecast --csv requests.csv --horizon 24
     """
 
 
+for _command in (anomalies, insights, health, correlations, impact):
+    command.add_command(_command)
 command.add_command(forecast)
 command.add_command(trend)
 

@@ -5,13 +5,23 @@ from typing import TYPE_CHECKING, Any
 from raftchaos._version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from raftchaos.analytics.engine import AdvancedAnalyticsEngine
     from raftchaos.analytics.recording.analytics import ChaosAnalytics
     from raftchaos.client import Client
     from raftchaos.coordinator import DistributedCoordinator, OrchestratedScenario, ScenarioStep
 
-__all__ = ["ChaosAnalytics", "Client", "DistributedCoordinator", "OrchestratedScenario", "ScenarioStep", "__version__"]
+__all__ = [
+    "AdvancedAnalyticsEngine",
+    "ChaosAnalytics",
+    "Client",
+    "DistributedCoordinator",
+    "OrchestratedScenario",
+    "ScenarioStep",
+    "__version__",
+]
 
 _HOMES = {
+    "AdvancedAnalyticsEngine": "raftchaos.analytics.engine",
     "ChaosAnalytics": "raftchaos.analytics.recording.analytics",
     "Client": "raftchaos.client",
     "DistributedCoordinator": "raftchaos.coordinator",

@@ -164,6 +164,14 @@ class ProxyUnavailable(RaftchaosError):
     spec = ErrorSpec("proxy-unavailable", 503, 3, False, "the peer starts it again by itself; repeat the request")
 
 
+class AnalystUnavailable(RaftchaosError):
+    """The analyst process does not answer; it only looks, so nothing has happened."""
+
+    spec = ErrorSpec(
+        "analyst-unavailable", 503, 3, True, "the peer starts it again by itself; repeat the request in a few seconds"
+    )
+
+
 class RecoveryFailed(RaftchaosError):
     """A fault could not be taken back."""
 

@@ -264,3 +264,16 @@ SERIES_VALUES: Final = 1_000_000  # of one answer
 RECORDING_SPANS: Final = 1_000  # spans in which something recorded; then the oldest two become one
 RECORDING_FILE: Final = 96 * 1024 * 1024  # the recording on disk; it compresses to a tenth of that
 RECORDING_MEMORY: Final = 50 * 1024 * 1024  # counts and packed histograms; with what is being written 64 MiB
+
+# ---- the analyst process
+ANALYST_MESSAGE: Final = 4 * 1024 * 1024  # bytes of one message between main and the analyst
+CELL_SECONDS: Final = 1.0  # cells are handed to the analyst this often
+ANALYST_QUEUE: Final = 256  # messages that wait for the analyst: over a minute of cells while it makes a fit
+FORECAST_MINUTES: Final = 1_440  # that are predicted at most: a day
+LAG_MINUTES: Final = 120  # between two metrics that are said to move together
+ANALYST_QUESTIONS: Final = 32  # questions that wait for an answer
+ANALYST_ANSWER: Final = 20.0  # a fit takes seconds on a busy machine, and one may be under way
+ANALYST_END: Final = 5.0  # it saves its recording within this when main lets it go
+ANALYST_PAUSE: Final = 0.5  # before an analyst that worked is started again
+ANALYST_PAUSE_MOST: Final = 30.0  # before one that never answered is
+ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from raftchaos import limits
-from raftchaos.api import access, backups, openapi, reads, streams, writes
+from raftchaos.api import access, analytics, backups, openapi, reads, streams, writes
 from raftchaos.api.context import Context, answer
 from raftchaos.model.roles import GIVEN, Role
 
@@ -41,6 +41,10 @@ class Route:
 _FRESH: Final = {
     "consistency": "`strong` waits for everything that was committed before the request; 503 without a majority",
     "atLeast": "an index that the caller has seen; waits up to a second for it",
+}
+_RANGE: Final = {
+    "start": "seconds since 1970-01-01 UTC; an hour before the end without it",
+    "end": "seconds since 1970-01-01 UTC; now without it",
 }
 _TEXT: Final = {"type": "string", "maxLength": limits.REASON}
 _SECONDS: Final = {"type": "number", "exclusiveMinimum": 0, "maximum": limits.TOKEN_LONGEST}
@@ -151,6 +155,42 @@ ROUTES: Final[tuple[Route, ...]] = (
         "What is on here, as read back from the machine",
     ),
     _api("GET", "/faults", reads.faults, Role.VIEWER, "The types of fault with the schemas of their parameters"),
+    _api(
+        "GET",
+        "/analytics/anomalies",
+        analytics.anomalies,
+        Role.VIEWER,
+        "What is unusual here: incidents that no fault explains first, then the worst first",
+        query={"since": "those that were open then or later, seconds since 1970-01-01 UTC; the last hour without it"},
+    ),
+    _api("GET", "/analytics/metrics", analytics.metrics, Role.VIEWER, "The names of what is recorded here"),
+    _api(
+        "GET",
+        "/analytics/trends/{metric}",
+        analytics.trend,
+        Role.VIEWER,
+        "Where a metric of this peer went",
+        query=_RANGE,
+    ),
+    _api(
+        "GET",
+        "/analytics/forecasts/{metric}",
+        analytics.forecast,
+        Role.VIEWER,
+        "The next minutes of a metric of this peer",
+        query={"horizon": f"minutes, 1 to {limits.FORECAST_MINUTES}; 30 without it"},
+    ),
+    _api("GET", "/analytics/insights", analytics.insights, Role.VIEWER, "What is to be expected here, and what came"),
+    _api("GET", "/analytics/health", analytics.health, Role.VIEWER, "The health score of what was recorded here"),
+    _api(
+        "GET",
+        "/analytics/correlations",
+        analytics.correlations,
+        Role.VIEWER,
+        "Which metrics of this peer move together",
+        query={**_RANGE, "maxLagMinutes": f"0 to {limits.LAG_MINUTES}; 10 without it"},
+    ),
+    _api("GET", "/analytics/impact/{id}", analytics.impact, Role.VIEWER, "What a task did to latency and errors here"),
     _api(
         "POST",
         "/join",

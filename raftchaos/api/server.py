@@ -139,8 +139,9 @@ class ApiServer:
         )
         await runner.setup()
         self._runners.append(runner)
-        assert runner.server is not None
-        return partial(bounded, runner.server, known, limits.HTTP_CONNECTIONS)
+        server = runner.server
+        assert server is not None
+        return lambda: bounded(server, known, limits.HTTP_CONNECTIONS)
 
 
 def cannot_listen(address: str, what: str, option: str, error: OSError) -> MachineUnusable:

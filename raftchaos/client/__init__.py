@@ -21,6 +21,7 @@ from typing import Any
 
 from raftchaos import limits
 from raftchaos.client.access import AccessCalls
+from raftchaos.client.analytics import AnalyticsCalls
 from raftchaos.client.calls import Json, part
 from raftchaos.client.transport import (
     ATTEMPT,
@@ -46,7 +47,7 @@ MEMBERSHIP = limits.MEMBERSHIP_TIMEOUT + ATTEMPT
 __all__ = ["DEFAULT_PEER", "Client", "Credentials", "Json", "new_task_id", "parse_peers"]
 
 
-class Client(AccessCalls):
+class Client(AccessCalls, AnalyticsCalls):
     """A client of one cluster.
 
     `peers` are API addresses (`HOST:PORT`), tried in turn; `timeout` is how long a call goes on trying, in seconds.

@@ -19,6 +19,10 @@ HUNDREDTHS: Final = 100 * 100
 """A whole score in hundredths of a point."""
 
 
+TOTAL: Final = "total"
+"""In place of a component: the whole score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How a measurement becomes points: 100 up to `good`, 0 from `bad` on, a straight line between."""

@@ -64,6 +64,14 @@ class AccessServices(Protocol):
         ...
 
 
+class AnalystServices(Protocol):
+    """The analyst process of the peer, as the API asks it."""
+
+    async def ask(self, what: str, **fields: Any) -> Any:
+        """The answer to a question, as plain data. Raises AnalystUnavailable, and what the analyst refuses."""
+        ...
+
+
 class PeerServices(Protocol):
     """One peer, as its API sees it.
 
@@ -102,6 +110,11 @@ class PeerServices(Protocol):
     @property
     def access(self) -> AccessServices:
         """Tokens and certificates."""
+        ...
+
+    @property
+    def analyst(self) -> AnalystServices:
+        """Who explains what this peer has recorded."""
         ...
 
     @property

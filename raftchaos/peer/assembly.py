@@ -25,6 +25,7 @@ from raftchaos.agent.mailbox import Mailbox
 from raftchaos.agent.membership import Membership
 from raftchaos.agent.proxies import NodeProxies
 from raftchaos.agent.registration import Registration
+from raftchaos.analytics.analyst.process import AnalystProcess
 from raftchaos.api.callers import Door
 from raftchaos.api.feed import EventFeed
 from raftchaos.api.server import ApiServer
@@ -47,6 +48,7 @@ from raftchaos.peer.identity import PeerIdentity
 from raftchaos.peer.invitation import invitation
 from raftchaos.peer.keeper import IdentityKeeper
 from raftchaos.peer.membership import PeerReplica, advertised, wait_for_membership
+from raftchaos.peer.recorder import Recorder
 from raftchaos.peer.services import Services
 from raftchaos.peer.vitals import Vitals
 from raftchaos.proxy.control import control_socket_path
@@ -105,6 +107,8 @@ class Assembly:
             ),
             on_ready=lambda ready: self.agent.wake(),
         )
+        self.analyst = AnalystProcess(data, name)
+        self.recorder = Recorder(self.analyst, self.proxy, name)
         self.reaper = ReaperProcess(data, clock, on_change=lambda: self.agent.wake())
         host = Host(
             proxy=self.proxy,
@@ -191,6 +195,7 @@ class Assembly:
             agent=self.agent,
             reaper=self.reaper,
             proxy=self.proxy,
+            analyst=self.analyst,
         )
         self.feed = EventFeed(machine.events)
         services = Services(
@@ -211,6 +216,7 @@ class Assembly:
             request_ids=request_ids,
             clock=clock,
             exposition=lambda: self.metrics.text(),
+            analyst=self.analyst,
             identity=keys,
         )
         self._keeper = (
@@ -258,7 +264,7 @@ class Assembly:
         )
 
     def _own_pids(self) -> frozenset[int]:
-        return frozenset(pid for pid in (os.getpid(), self.reaper.pid, self.proxy.pid) if pid)
+        return frozenset(pid for pid in (os.getpid(), self.reaper.pid, self.proxy.pid, self.analyst.pid) if pid)
 
     def _cluster_addresses(self) -> tuple[str, ...]:
         nodes = self.machine.state.nodes.values()
@@ -282,6 +288,7 @@ class Assembly:
     def _on_event(self, event: Event) -> None:
         if self.replica.status().ready:  # what a start replays was counted when it happened
             self.live_events.on_event(event, self.machine.state)
+            self.recorder.on_event(event)
 
     # ---- its life
 
@@ -317,6 +324,8 @@ class Assembly:
                 self.leader.run(),
                 self.membership.run(),
                 self.vitals.run(self.counts),
+                self.analyst.run(),
+                self.recorder.run(),
                 self._take_part(),
             ):
                 group.create_task(part)

@@ -13,6 +13,7 @@ from raftchaos.agent.agent import Agent
 from raftchaos.agent.halts import LocalHalts
 from raftchaos.agent.membership import Membership
 from raftchaos.agent.proxies import NodeProxies
+from raftchaos.analytics.analyst.process import AnalystProcess
 from raftchaos.api.feed import EventFeed
 from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
@@ -68,6 +69,8 @@ class Services:
     clock: Clock
     exposition: Callable[[], str]
     """The metrics as text."""
+    analyst: AnalystProcess
+    """See PeerServices."""
     identity: PeerIdentity | None
     """None with --insecure."""
 
@@ -81,6 +84,12 @@ class Services:
         """See PeerServices."""
 
     # ---- reads
+
+    @property
+    def analytics(self) -> Mapping[str, Any]:
+        """What the analyst said last, for the metrics."""
+        report = dict(self.analyst.report)
+        return {**report, "dropped": {**report.get("dropped", {}), "queue": self.analyst.dropped}}
 
     @property
     def certificate_end(self) -> float:

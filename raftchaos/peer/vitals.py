@@ -12,6 +12,7 @@ import psutil
 
 from raftchaos import limits
 from raftchaos.agent.agent import Agent
+from raftchaos.analytics.analyst.process import AnalystProcess
 from raftchaos.clock import Clock
 from raftchaos.consensus.replica import Replica
 from raftchaos.core.machine import ReplicatedState
@@ -36,10 +37,11 @@ class Vitals:
         agent: Agent,
         reaper: ReaperProcess,
         proxy: ProxyProcess,
+        analyst: AnalystProcess,
     ) -> None:
         self._data_dir, self._clock = data_dir, clock
         self._replica, self._machine, self._agent = replica, machine, agent
-        self._reaper, self._proxy = reaper, proxy
+        self._reaper, self._proxy, self._analyst = reaper, proxy, analyst
         self._main = psutil.Process()
         self._late = 0.0
         self._disk_full = False
@@ -100,16 +102,18 @@ class Vitals:
         return {
             "main": lambda: _use(self._main),
             "proxy": lambda: self._proxy_use,
-            "reaper": self._reaper_use,
+            "reaper": lambda: _use_of(self._reaper.pid),
+            "analyst": lambda: _use_of(self._analyst.pid),
         }
 
-    def _reaper_use(self) -> ProcessUse | None:
-        if not self._reaper.pid:
-            return None
-        try:
-            return _use(psutil.Process(self._reaper.pid))
-        except psutil.Error:
-            return None
+
+def _use_of(pid: int | None) -> ProcessUse | None:
+    if not pid:
+        return None
+    try:
+        return _use(psutil.Process(pid))
+    except psutil.Error:
+        return None
 
 
 def _use(process: psutil.Process) -> ProcessUse | None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from raftchaos import limits
+from raftchaos.core.health import SCALES, TOTAL
 from raftchaos.model.events import EventType
 from raftchaos.model.faults import FAULTS
+from raftchaos.model.findings.anomaly import AnomalyType
 from raftchaos.model.nodes import NodeStatus
 from raftchaos.model.resolved import CoordinationMode
 from raftchaos.model.tasks import TaskStatus, Verdict
@@ -33,7 +35,11 @@ RESULTS: Final = (
     str(TaskStatus.RECOVERY_FAILED),
     OTHER,
 )
-COMPONENTS: Final = ("main", "proxy", "reaper")
+COMPONENTS: Final = ("main", "proxy", "reaper", "analyst")
+HEALTH: Final = (TOTAL, *SCALES)
+"""The health as a whole, and its components."""
+SEVERITIES: Final = ("low", "medium", "high")
+"""Of an anomaly: below a third, below two thirds, and above."""
 
 COMMIT_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LATE_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -175,6 +181,51 @@ METRICS: Final[tuple[Metric, ...]] = (
         "seconds",
         "How late the main process's event loop ran its timers",
         buckets=LATE_BUCKETS,
+    ),
+    Metric(
+        "raftchaos_anomalies_total",
+        "counter",
+        "anomalies",
+        "Anomalies that this peer's analyst has found since it started; expected ones are explained by a fault",
+        {
+            "type": tuple(map(str, AnomalyType)),
+            "severity": SEVERITIES,
+            "expected": ("true", "false"),
+        },
+    ),
+    Metric(
+        "raftchaos_chaos_impact_severity",
+        "gauge",
+        "0 to 1",
+        "Severity of the worst anomaly that is open at this peer, expected or not",
+    ),
+    Metric(
+        "raftchaos_health_score",
+        "gauge",
+        "0 to 100",
+        "Health of what this peer recorded in the last five minutes; not a number where nobody can tell",
+        {"component": HEALTH},
+    ),
+    Metric(
+        "raftchaos_predictions_total",
+        "counter",
+        "insights",
+        "Insights that this peer's analyst has made since it started",
+    ),
+    Metric(
+        "raftchaos_forecast_error_ratio",
+        "gauge",
+        "ratio",
+        "Median of the last insights that came due: error over half the width of the 95 % interval, above 1 they "
+        "missed; not a number before one is due",
+    ),
+    Metric(
+        "raftchaos_recording_dropped_total",
+        "counter",
+        "events or messages",
+        "What is in no recording of this peer, by why: `queue` the analyst did not keep up, `late` and `ahead` the "
+        "time of the events was wrong",
+        {"reason": ("queue", "late", "ahead")},
     ),
     Metric(
         "raftchaos_process_cpu_seconds_total",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from raftchaos._version import VERSION
@@ -16,11 +16,10 @@ from raftchaos.clock import Clock
 from raftchaos.core.interfaces import ReplicaStatus
 from raftchaos.core.service_records import ActiveFault, Health
 from raftchaos.core.state import ClusterState, HaltRecord
-from raftchaos.telemetry.catalogue import BY_NAME, COMPONENTS, EVENT_VALUES, FAULT_VALUES, OTHER, Metric
+from raftchaos.telemetry.analytics_series import analytics_families
+from raftchaos.telemetry.catalogue import BY_NAME, COMPONENTS, EVENT_VALUES, FAULT_VALUES, OTHER
+from raftchaos.telemetry.families import Family, by_label, family, single
 from raftchaos.telemetry.task_series import TaskSeries
-
-Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
-Sample = tuple[Sequence[str], float]
 
 
 class MetricsSource(Protocol):
@@ -34,6 +33,9 @@ class MetricsSource(Protocol):
 
     @property
     def state(self) -> ClusterState: ...
+
+    @property
+    def analytics(self) -> Mapping[str, Any]: ...
 
     def status(self) -> ReplicaStatus: ...
 
@@ -170,61 +172,62 @@ class _Exposition(Collector):
         yield from self._peer(state)
         yield from self._raft(self._source.status())
         for name, samples in self._tasks.samples(state, int(self._clock.wall() * 1000)).items():
-            yield _family(name, samples)
+            yield family(name, samples)
         yield from self._faults()
+        yield from analytics_families(self._source.analytics)
         yield from self._process()
 
     def _nodes(self, state: ClusterState) -> Iterator[Family]:
         nodes = [state.nodes[name] for name in sorted(state.nodes)]
         statuses = BY_NAME["raftchaos_node_status"].labels["status"]
-        yield _family(
+        yield family(
             "raftchaos_node_status",
             [((node.name, status), float(node.status == status)) for node in nodes for status in statuses],
         )
-        yield _family("raftchaos_node_drained", [((node.name,), float(node.drained)) for node in nodes])
+        yield family("raftchaos_node_drained", [((node.name,), float(node.drained)) for node in nodes])
         counted = self._counts.heartbeats
         for gone in counted.keys() - state.nodes.keys():
             del counted[gone]  # the series of a removed node ends
-        yield _family("raftchaos_node_heartbeat_total", [((n.name,), counted.get(n.name, 0)) for n in nodes])
+        yield family("raftchaos_node_heartbeat_total", [((n.name,), counted.get(n.name, 0)) for n in nodes])
 
     def _peer(self, state: ClusterState) -> Iterator[Family]:
         health = self._source.health()
-        yield _single("raftchaos_ready", health.live and health.ready)
-        yield _single("raftchaos_halted", state.halted or bool(self._source.local_halts()))
-        yield _single("raftchaos_insecure", self._source.insecure)
-        yield _single("raftchaos_certificate_end_seconds", self._source.certificate_end)
+        yield single("raftchaos_ready", health.live and health.ready)
+        yield single("raftchaos_halted", state.halted or bool(self._source.local_halts()))
+        yield single("raftchaos_insecure", self._source.insecure)
+        yield single("raftchaos_certificate_end_seconds", self._source.certificate_end)
 
     def _raft(self, status: ReplicaStatus) -> Iterator[Family]:
-        yield _single("raftchaos_leader_term", status.term)
-        yield _single("raftchaos_is_leader", status.role == "leader")
-        yield _single("raftchaos_raft_quorum", status.quorum.has_quorum)
-        yield _single("raftchaos_raft_voters", len(status.quorum.voters))
-        yield _single("raftchaos_raft_voters_reachable", len(status.quorum.reachable))
-        yield _single("raftchaos_raft_observers", len(status.observers))
-        yield _single("raftchaos_raft_log_index", status.last_index)
-        yield _single("raftchaos_raft_commit_index", status.commit_index)
-        yield _single("raftchaos_raft_applied_index", status.applied_index)
+        yield single("raftchaos_leader_term", status.term)
+        yield single("raftchaos_is_leader", status.role == "leader")
+        yield single("raftchaos_raft_quorum", status.quorum.has_quorum)
+        yield single("raftchaos_raft_voters", len(status.quorum.voters))
+        yield single("raftchaos_raft_voters_reachable", len(status.quorum.reachable))
+        yield single("raftchaos_raft_observers", len(status.observers))
+        yield single("raftchaos_raft_log_index", status.last_index)
+        yield single("raftchaos_raft_commit_index", status.commit_index)
+        yield single("raftchaos_raft_applied_index", status.applied_index)
         yield _histogram("raftchaos_raft_commit_seconds", self._counts.commits)
 
     def _faults(self) -> Iterator[Family]:
         active = dict.fromkeys(FAULT_VALUES, 0)
         for fault in self._source.active_faults():
             _count(active, fault.fault, 1)
-        yield _by_label("raftchaos_active_faults", active)
-        yield _by_label("raftchaos_fault_injections_total", self._counts.injections)
-        yield _by_label("raftchaos_fault_effect_total", self._counts.effects)
-        yield _by_label("raftchaos_recover_failures_total", self._counts.failed_recoveries)
-        yield _by_label("raftchaos_chaos_events_total", self._counts.events)
-        yield _single("raftchaos_failed_steps_total", self._counts.failed_steps)
+        yield by_label("raftchaos_active_faults", active)
+        yield by_label("raftchaos_fault_injections_total", self._counts.injections)
+        yield by_label("raftchaos_fault_effect_total", self._counts.effects)
+        yield by_label("raftchaos_recover_failures_total", self._counts.failed_recoveries)
+        yield by_label("raftchaos_chaos_events_total", self._counts.events)
+        yield single("raftchaos_failed_steps_total", self._counts.failed_steps)
 
     def _process(self) -> Iterator[Family]:
         uses = {name: self._processes.get(name, _down)() or ProcessUse(0.0, 0) for name in COMPONENTS}
         cpu = [((name,), use.cpu_seconds) for name, use in uses.items()]
         memory = [((name,), float(use.resident_bytes)) for name, use in uses.items()]
-        yield _family("raftchaos_process_cpu_seconds_total", cpu)
-        yield _family("raftchaos_process_resident_memory_bytes", memory)
+        yield family("raftchaos_process_cpu_seconds_total", cpu)
+        yield family("raftchaos_process_resident_memory_bytes", memory)
         yield _histogram("raftchaos_event_loop_late_seconds", self._counts.late)
-        yield _family("raftchaos_build_info", [((VERSION, platform.python_version()), 1.0)])
+        yield family("raftchaos_build_info", [((VERSION, platform.python_version()), 1.0)])
 
 
 def _down() -> None:
@@ -236,28 +239,7 @@ def _count(table: dict[str, int], value: str, amount: int) -> None:
     table[key] += amount
 
 
-def _family(name: str, samples: Iterable[Sample]) -> Family:
-    metric = BY_NAME[name]
-    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
-    family = kind(name, _help(metric), labels=list(metric.labels))
-    for labels, value in samples:
-        family.add_metric(list(labels), float(value))
-    return family
-
-
-def _single(name: str, value: float) -> Family:
-    return _family(name, [((), value)])
-
-
-def _by_label(name: str, values: Mapping[str, int]) -> Family:
-    return _family(name, [((key,), value) for key, value in values.items()])
-
-
 def _histogram(name: str, buckets: Buckets) -> Family:
-    family = HistogramMetricFamily(name, _help(BY_NAME[name]))
-    family.add_metric([], buckets.cumulative(), buckets.total)
-    return family
-
-
-def _help(metric: Metric) -> str:
-    return metric.meaning
+    made = HistogramMetricFamily(name, BY_NAME[name].meaning)
+    made.add_metric([], buckets.cumulative(), buckets.total)
+    return made

@@ -196,6 +196,25 @@ class ChaosAnalytics:
             raise DataCorrupt(f"the recording is damaged: found {error!r}, expected what a snapshot says") from None
         return self
 
+    @property
+    def present(self) -> float:
+        """What counts as now, seconds since the epoch: see the class."""
+        self._count_pending()
+        return self._present()
+
+    @property
+    def began(self) -> float:
+        """The oldest time that anything was recorded of, seconds since the epoch; the present if nothing was."""
+        self._count_pending()
+        return self._spans.oldest if self._spans.newest else self._present()
+
+    def busiest(self) -> list[str]:
+        """The endpoints whose latencies are kept apart, the busiest first."""
+        self._count_pending()
+        names = self._endpoints.names
+        chosen = sorted(self._busiest.chosen, key=lambda number: -self._busiest.weights[number])
+        return [names[number] for number in chosen]
+
     # ---- inside
 
     def _present(self) -> float:

@@ -21,6 +21,11 @@ class Spans:
         """The newest time that anything was of."""
         return max((end for _, end in self._spans), default=0.0)
 
+    @property
+    def oldest(self) -> float:
+        """The oldest time that anything was of."""
+        return min((begin for begin, _ in self._spans), default=0.0)
+
     def extend(self, at: float) -> None:
         """Something of this time was recorded. What comes late begins no span before another."""
         if not self._open:

@@ -88,7 +88,7 @@ async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
 
 
 def path_of(path: str) -> str:
-    return path.replace("{name}", "node-9").replace("{id}", "none")
+    return path.replace("{name}", "node-9").replace("{id}", "none").replace("{metric}", "requests")
 
 
 # ---- the table

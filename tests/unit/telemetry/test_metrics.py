@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +36,7 @@ class Source:
     certificate_end: float = 1_800_000_000.0
     faults: list[ActiveFault] = field(default_factory=list)
     halts: list[HaltRecord] = field(default_factory=list)
+    analytics: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> ClusterState:
