@@ -45,7 +45,7 @@ def test_the_quick_start_runs_as_the_readme_prints_it(capsys: pytest.CaptureFixt
     exec(compile(code, "README.md", "exec"), {})
     told = capsys.readouterr().out
     assert "high_error_rate error_ratio 1.00" in told
-    assert re.search("total_events (never changed|is stable)", told)
+    assert "total_events never changed" in told
     assert 0 <= float(told.split()[-1]) <= 100
 
 
