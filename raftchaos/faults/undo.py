@@ -167,11 +167,12 @@ class UndoJournal:
         return True
 
     def compact(self, forget: Iterable[str] = ()) -> None:
-        """Write the file anew (needs the lock): open records, and the newest done ones without those in `forget`."""
+        """Write the file anew (needs the lock): open records, and the newest done ones of runs without those in
+        `forget`. What is done of what stood for a process nobody asks for any more."""
         self._need_lock()
         gone = set(forget)
         records = self.records()
-        done = [run for run, record in records.items() if record.done and run not in gone]
+        done = [run for run, record in records.items() if record.done and run not in gone and not record.holder]
         kept = {run for run, record in records.items() if not record.done} | set(done[-DONE_KEPT:])
         self._replace(MAGIC + b"".join(entries_of(record) for run, record in records.items() if run in kept))
 

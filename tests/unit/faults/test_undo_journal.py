@@ -156,6 +156,19 @@ def test_a_compaction_keeps_what_is_open_and_the_newest_that_are_done(tmp_path: 
     assert len(UndoJournal(tmp_path).records()) == 2 + DONE_KEPT
 
 
+def test_what_stood_for_a_process_pushes_out_no_run(tmp_path: Path) -> None:
+    journal = UndoJournal(tmp_path)
+    with journal.lock(1):
+        journal.record_open("t/1/0/a/1", "oneShot", PLAN)
+        journal.mark_done("t/1/0/a/1", (), "reaper")
+        for number in range(DONE_KEPT + 5):
+            journal.record_open(f"own/{number}", "continuous", PLAN, "7 7")
+            if number:
+                journal.mark_done(f"own/{number}", (), "reaper")
+        journal.compact()
+    assert list(UndoJournal(tmp_path).records()) == ["t/1/0/a/1", "own/0"]
+
+
 def test_the_reaper_imports_nothing_heavy() -> None:
     heavy = ["asyncio", "pydantic", "aiohttp", "pysyncobj", "yaml", "uvloop", "psutil", "prometheus_client"]
     code = f"import sys, raftchaos.faults.reaper; print([name for name in {heavy!r} if name in sys.modules])"
