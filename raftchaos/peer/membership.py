@@ -225,6 +225,8 @@ def _check_ports(settings: PeerSettings, *, proxies: bool) -> None:
     """It could listen: before anybody is told of this peer, and before it founds a cluster for nothing. The ports of
     proxies may be open in a proxy process that the last start has left. Raises MachineUnusable."""
     listens = [listen for _, listen, *_ in settings.proxies] if proxies else []
+    if settings.toxiproxy_listen is not None:
+        listens.append(settings.toxiproxy_listen)
     for address in (settings.listen, settings.raft_listen, *listens):
         listen_on(address).close()
 
