@@ -139,7 +139,7 @@ class Abilities:
             message = await self._asked.get()
             try:
                 steps = [ResolvedStep.from_dict(step) for step in json.loads("".join(message["steps"]))]
-            except (ValueError, TypeError):  # of another release, or damaged
+            except (ValueError, TypeError, RecursionError):  # of another release, or damaged
                 continue
             problems = list(await self._problems(steps))
             self._send(

@@ -68,7 +68,7 @@ class ToxiproxyServer:
 
     def _routes(self) -> list[web.RouteDef]:
         one, toxics = "/proxies/{proxy}", "/proxies/{proxy}/toxics"
-        toxic = toxics + "/{toxic}"
+        toxic = toxics + "/{toxic:[^/]+}"
         return [
             web.get("/version", self._version),
             web.get("/metrics", self._metrics),

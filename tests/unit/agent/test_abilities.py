@@ -134,6 +134,7 @@ async def test_without_a_quorum_nobody_is_waited_for() -> None:
 
 async def test_a_damaged_question_is_not_answered_and_stops_nothing() -> None:
     async with Peers({"a": {}, "b": {"s": "no"}}) as peers:
-        peers.abilities["b"]._on_ask("a", {"id": "1", "from": "a", "to": "b", "steps": ["{"]})
+        for steps in (["{"], ["[" * 2000] * 50):
+            peers.abilities["b"]._on_ask("a", {"id": "1", "from": "a", "to": "b", "steps": steps})
         peers.abilities["a"]._on_answer("b", {"id": "nobody asked", "to": "a", "problems": []})
         assert await peers.abilities["a"].ask(document().steps, ["b"]) == {"b": ("no", "")}

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from raftchaos import limits
 from raftchaos.agent.proxies import NodeProxies
@@ -79,7 +81,7 @@ class Api:
         async with aiohttp.ClientSession() as session:
             told = {"headers": headers} if headers else {}
             data = {"data": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
-            async with session.request(method, self.url + path, **data, **told) as answer:
+            async with session.request(method, URL(self.url + path, encoded=True), **data, **told) as answer:
                 text = await answer.text()
                 return answer.status, await answer.json() if "json" in answer.content_type else text
 
@@ -218,6 +220,13 @@ async def test_a_toxic_is_added_read_changed_and_removed(api: Api) -> None:
     assert api.proxy.faults == {}
     await api.create()
     assert await api.call("GET", "/proxies/web/toxics") == (200, [])
+
+
+@pytest.mark.parametrize("name", ["{x}", "a b?#", "%", "é"])
+async def test_a_toxic_of_any_name_can_be_removed(api: Api, name: str) -> None:
+    await api.create()
+    await api.add("latency", name=name)
+    assert await api.call("DELETE", f"/proxies/web/toxics/{quote(name, safe='')}") == (204, "")
 
 
 @pytest.mark.parametrize(
