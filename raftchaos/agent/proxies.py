@@ -141,7 +141,7 @@ class NodeProxies:
             if same_place and upstream == before.upstream:
                 return before
             asked, place = (before.asked, before.listen) if same_place else (listen, listen)
-            await self._control.remove_proxy(name)
+            await self._withdraw(before)
             self._drop(name)  # first, as the new address may be the same in other words
             self._kept[name] = replace(before, asked=asked, listen=place, upstream=upstream)
             try:
@@ -164,13 +164,13 @@ class NodeProxies:
     async def remove(self, name: str) -> None:
         """Stop a proxy and forget it. Raises `NotFound`, and `Refused` while a run is done to it."""
         async with self._turn:
-            self._known(name)
+            kept = self._known(name)
             if self._in_use(f"proxy:{name}"):
                 raise Refused(
                     f"a fault is on, or about to be, at the proxy {name}",
                     hint="cancel its task, or remove the toxic; `raftchaos fault list` shows what is on",
                 )
-            await self._control.remove_proxy(name)
+            await self._withdraw(kept)
             self._drop(name)
             await self._write()
         self._on_change()
@@ -206,6 +206,15 @@ class NodeProxies:
         kept = replace(kept, listen=_address_of(sock))
         self._kept[kept.name] = kept
         await self._control.add_proxy(kept.name, kept.listen, kept.upstream, sock, kept.certificate, kept.key)
+
+    async def _withdraw(self, kept: KeptProxy) -> None:
+        """Let the proxy process relay it no more. If it cannot be asked, the next process relays as before."""
+        try:
+            await self._control.remove_proxy(kept.name)
+        except RaftchaosError:
+            with contextlib.suppress(RaftchaosError):
+                await self._open_kept(kept, dict(self._sockets))
+            raise
 
     def _drop(self, name: str) -> None:
         self._kept.pop(name, None)

@@ -58,7 +58,12 @@ FAULT_MODULES: Final = {
 """Where each fault type of this release is done. Each module has `make(host: Host) -> Fault`."""
 
 
+def build_fault(host: Host, name: str) -> Fault:
+    """A fault of this release by its type. Whether this machine can do it, it says itself."""
+    made: Fault = importlib.import_module(FAULT_MODULES[name]).make(host)
+    return made
+
+
 def build_faults(host: Host, only: Iterable[str] | None = None) -> dict[str, Fault]:
-    """Every fault of this release, or those of `only`, by its type. Whether this machine can do it, it says itself."""
-    names = sorted(FAULT_MODULES if only is None else only)
-    return {name: importlib.import_module(FAULT_MODULES[name]).make(host) for name in names}
+    """Every fault of this release, or those of `only`, by its type."""
+    return {name: build_fault(host, name) for name in sorted(FAULT_MODULES if only is None else only)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from raftchaos.errors import MachineUnusable, RaftchaosError
@@ -28,10 +28,20 @@ def told_as(wanted: type[RaftchaosError], fault: str) -> Iterator[None]:
         raise wanted(f"defect in the fault {fault}: {said}", hint="the log of the node has the traceback") from error
 
 
-def why_not(fault: Fault) -> str:
-    """Why this machine cannot do a fault, "" if it can. One that cannot even say so cannot be done."""
-    try:
-        with told_as(MachineUnusable, fault.type):
-            return fault.why_not()
-    except RaftchaosError as error:
-        return str(error)
+def usable(names: Iterable[str], make: Callable[[str], Fault]) -> tuple[dict[str, Fault], dict[str, str]]:
+    """The faults that this machine can do, and of the others why not. One that cannot be made, or cannot even say
+    whether it can be done, cannot be done."""
+    faults: dict[str, Fault] = {}
+    unable: dict[str, str] = {}
+    for name in sorted(names):
+        try:
+            with told_as(MachineUnusable, name):
+                fault = make(name)
+                problem = fault.why_not()
+        except RaftchaosError as error:
+            problem = str(error)
+        if problem:
+            unable[name] = problem
+        else:
+            faults[name] = fault
+    return faults, unable

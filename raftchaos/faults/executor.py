@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from raftchaos import limits
@@ -18,9 +19,9 @@ from raftchaos.clock import Clock
 from raftchaos.core.interfaces import Recovery
 from raftchaos.core.service_records import SeenFault
 from raftchaos.errors import Conflict, InjectionFailed, NotFound, RaftchaosError, Refused
-from raftchaos.faults import build_faults, effects
+from raftchaos.faults import FAULT_MODULES, build_fault, effects
 from raftchaos.faults.base import Fault, Host, NodeContext
-from raftchaos.faults.defects import told_as, why_not
+from raftchaos.faults.defects import told_as, usable
 from raftchaos.faults.inventory import take_inventory
 from raftchaos.faults.lost import find_lost
 from raftchaos.faults.records import Effects
@@ -72,10 +73,9 @@ class FaultExecutor:
         self._proxy = host.proxy
         self._meter = host.meter
         self._proxies = proxies
-        every = build_faults(host) if faults is None else faults
-        self.unable = {name: problem for name, fault in sorted(every.items()) if (problem := why_not(fault))}
-        """The fault types that this machine cannot do, and why not."""
-        self._faults = {name: fault for name, fault in every.items() if name not in self.unable}
+        made = (FAULT_MODULES, partial(build_fault, host)) if faults is None else (faults, faults.__getitem__)
+        self._faults, self.unable = usable(*made)
+        """The fault types that this machine can do; those that it cannot do, and why not."""
         self._journal = UndoJournal(host.data_dir)
         host.inherited[:] = [self._journal.lock_fd]
         self._left_behind = self.unfinished()
@@ -238,8 +238,8 @@ class FaultExecutor:
         """Write down, synced, what undoes these uses, which stand for the life of `holder` and not under the node's
         lease. Who puts them on ends them by `recover`."""
         async with self._locked():
+            self._uses[run] = uses  # first: a disk that fails may have kept the record all the same
             await blocking(self._journal.record_open, run, kind_of(uses), undo_plan_of(uses), holder)
-            self._uses[run] = uses
 
     async def _plan(self, run: str, step: ResolvedStep, targets: tuple[str, ...], seed: int) -> tuple[Use, ...]:
         uses = [

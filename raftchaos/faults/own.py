@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from raftchaos import limits
@@ -25,6 +26,17 @@ from raftchaos.faults.uses import Use, fault_seed
 from raftchaos.faults.watching import start_of
 
 log = logging.getLogger(__name__)
+
+_LABEL = 40  # characters of a label in a key: all keys must fit into one message to the proxy process
+
+
+@dataclass(slots=True)
+class _Over:
+    """What may not be on any more, and is not taken back yet: it is tried again until it is."""
+
+    uses: tuple[Use, ...]
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by who takes it back: a second one would find the books of the first closed."""
 
 
 class OwnFaults:
@@ -48,8 +60,7 @@ class OwnFaults:
         self._holder = f"{os.getpid()} {start_of(os.getpid())}"
         self._starting: dict[str, tuple[Use, ...]] = {}
         self._uses: dict[str, tuple[Use, ...]] = {}
-        self._ending: dict[str, tuple[Use, ...]] = {}
-        """Over, and not taken back yet: tried again until it is."""
+        self._ending: dict[str, _Over] = {}
         self._count = 0
         self._lease_end = 0.0
         self._stopping = False
@@ -63,7 +74,8 @@ class OwnFaults:
 
     def uses_target(self, target: str) -> bool:
         """Whether something is, or may be, done to this target."""
-        every = [*self._starting.values(), *self._uses.values(), *self._ending.values()]
+        ending = [over.uses for over in self._ending.values()]
+        every = [*self._starting.values(), *self._uses.values(), *ending]
         return any(use.target == target for uses in every for use in uses)
 
     # ---- changing
@@ -72,14 +84,14 @@ class OwnFaults:
         """Put faults on a proxy, all or none; their key. They take the place of `instead_of`."""
         await self._until_ready()
         self._count += 1
-        key = f"{TOXIPROXY_RUN}{quote(label, safe='')}/{self._incarnation}/{self._count}"
+        key = f"{TOXIPROXY_RUN}{quote(label[:_LABEL], safe='')}/{self._incarnation}/{self._count}"
         uses = tuple(self._use(key, index, wanted, proxy) for index, wanted in enumerate(faults))
         self._starting[key] = uses
         try:
             await self._executor.record(key, uses, self._holder)
             await self._begin(uses)
         except BaseException:
-            self._ending[key] = self._starting.pop(key)
+            self._ending[key] = _Over(self._starting.pop(key))
             await self._end(key)
             raise
         self._uses[key] = self._starting.pop(key)
@@ -88,13 +100,19 @@ class OwnFaults:
         return key
 
     async def again(self, proxy: str) -> None:
-        """Put on a proxy once more what stands on it: the proxy is a new one of the same name."""
+        """Put on a proxy once more what stands on it: the proxy is a new one of the same name. What cannot be put on,
+        and what would come after that, is over: nothing is shown as on that is not."""
+        problem: RaftchaosError | None = None
         for key in self._on(proxy):
             try:
-                await self._begin(self._uses[key])
-            except RaftchaosError:
+                if problem is None and key in self._uses:
+                    await self._begin(self._uses[key])
+            except RaftchaosError as error:
+                problem = error
+            if problem is not None:
                 await self.take_off(key)
-                raise
+        if problem is not None:
+            raise problem
 
     async def clear(self, proxy: str) -> None:
         """End everything that was put on a proxy."""
@@ -104,22 +122,15 @@ class OwnFaults:
     async def take_off(self, key: str, *, replaced: bool = False) -> None:
         """End what was put on; with `replaced`, because something else has taken its place. Idempotent. What cannot be
         taken back now is tried again."""
-        uses = self._uses.pop(key, None)
-        if uses is None:
-            return
-        self._ending[key] = uses
-        if replaced:
-            for use in uses:
-                try:
-                    await self._proxy.recover(key_on(use.key, use.target), replaced=True)
-                except RaftchaosError as error:  # said again below, and tried again
-                    log.debug("%s was not taken back at once: %s", key, error)
-        await self._end(key)
+        if key in self._uses:
+            self._over([key])
+            await self._end(key, replaced=replaced)
 
     async def stop(self) -> None:
         """Before the peer ends: nothing more begins, and everything is taken back."""
         self._stopping = True
-        await self._end_all("the peer ends")
+        self._over_all("the peer ends")
+        await asyncio.gather(*(self._end(key) for key in list(self._ending)))
 
     # ---- its life
 
@@ -128,34 +139,38 @@ class OwnFaults:
         self._look.set()
 
     async def run(self) -> None:
-        """Renew the lease, and take back what may not be on, until it is cancelled."""
-        while True:
-            self._look.clear()
-            await self._look_once()
-            try:
-                async with asyncio.timeout(limits.MAIN_RENEWAL):
-                    await self._look.wait()
-            except TimeoutError:
-                continue
+        """Renew the lease, and take back what may not be on, until it is cancelled. No recovery that takes its time
+        holds up the renewal, or another recovery."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._look.clear()
+                self._look_once()
+                for key, over in self._ending.items():
+                    if not over.turn.locked():
+                        group.create_task(self._end(key))
+                try:
+                    async with asyncio.timeout(limits.MAIN_RENEWAL):
+                        await self._look.wait()
+                except TimeoutError:
+                    continue
 
-    async def _look_once(self) -> None:
-        for key in list(self._ending):
-            await self._end(key)
+    def _look_once(self) -> None:
         if not self._uses:
             return
         if self._clock.boot() >= self._lease_end:
-            await self._end_all(f"main stood still for more than {limits.MAIN_LEASE:g} s")
+            self._over_all(f"main stood still for more than {limits.MAIN_LEASE:g} s")
             return
         try:
             self._check()
         except Refused as error:
-            await self._end_all(str(error))
+            self._over_all(str(error))
             return
         self._renew()
         unfinished = self._executor.unfinished()
-        for key in [key for key in self._uses if key not in unfinished]:
-            log.warning("%s was taken back by hand", key)
-            await self.take_off(key)
+        by_hand = [key for key in self._uses if key not in unfinished]
+        if by_hand:
+            log.warning("taken back by hand: %s", ", ".join(by_hand))
+            self._over(by_hand)
 
     # ---- inside
 
@@ -208,15 +223,35 @@ class OwnFaults:
             raise Refused(f"the proxy process did not put it on within {limits.INJECT_TIMEOUT:g} s") from None
         self._may_begin()
 
-    async def _end_all(self, reason: str) -> None:
-        keys = list(self._uses)
-        if keys:
-            log.warning("what the toxiproxy API has set goes off (%d): %s", len(keys), reason)
-        await asyncio.gather(*(self.take_off(key) for key in keys))
+    def _over_all(self, reason: str) -> None:
+        if self._uses:
+            log.warning("what the toxiproxy API has set goes off (%d): %s", len(self._uses), reason)
+        self._over(list(self._uses))
 
-    async def _end(self, key: str) -> None:
-        recovery = await self._executor.recover(key)
-        if not recovery.ok:
-            log.warning("%s could not be taken back yet: %s", key, recovery.error)
-        elif self._ending.pop(key, None) is not None:
-            await self._executor.forget(key)
+    def _over(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._ending[key] = _Over(self._uses.pop(key))
+
+    async def _end(self, key: str, *, replaced: bool = False) -> None:
+        """Take back what is over, once more if that has failed before."""
+        over = self._ending.get(key)
+        if over is None:
+            return
+        async with over.turn:
+            if key not in self._ending:
+                return
+            if replaced:
+                await self._make_room(over.uses)
+            recovery = await self._executor.recover(key)
+            if recovery.ok:
+                del self._ending[key]
+                await self._executor.forget(key)
+            else:
+                log.warning("%s could not be taken back yet: %s", key, recovery.error)
+
+    async def _make_room(self, uses: Sequence[Use]) -> None:
+        for use in uses:
+            try:
+                await self._proxy.recover(key_on(use.key, use.target), replaced=True)
+            except RaftchaosError as error:  # said again by the recovery, and tried again
+                log.debug("%s was not taken back at once: %s", use.key, error)

@@ -30,6 +30,7 @@ class Entrance:
 
     async def start(self) -> None:
         """Accept connections."""
+        self._share_port(True)
         # the loop closes its socket in the end; ours stays for the next main
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {}
@@ -64,6 +65,7 @@ class Entrance:
         if not is_open:
             self._take_down()
         elif self._opening is None or self._opening.done():
+            self._share_port(True)
             with contextlib.suppress(OSError):  # tried again below; who connects from now on waits in the backlog
                 self._sock.listen(limits.PROXY_BACKLOG)
             self._opening = asyncio.get_running_loop().create_task(self._reopen())
@@ -72,8 +74,14 @@ class Entrance:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._share_port(False)
         with contextlib.suppress(OSError):  # it is down already
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _share_port(self, shared: bool) -> None:
+        """Whether others may bind the port while nothing listens: not while it is down, or any server could take it;
+        but to listen again beside connections that are open still needs it (SO_REUSEADDR, socket(7))."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
 
     async def _reopen(self) -> None:
         """Somebody may have taken the port meanwhile: then try until it is free again."""

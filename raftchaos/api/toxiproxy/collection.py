@@ -23,7 +23,7 @@ from raftchaos.api.toxiproxy.words import (
 )
 from raftchaos.core.caller_proxies import CallerProxies
 from raftchaos.core.service_records import ProxyRecord
-from raftchaos.errors import Refused
+from raftchaos.errors import RaftchaosError, Refused
 
 ANY_PORT = "127.0.0.1:0"
 """Where a proxy listens if nobody says where."""
@@ -89,10 +89,10 @@ class Collection:
         async with self._turn:
             record = await self._record(name)
             fields = fields_of(body)
-            listen = _listen(text_of(fields, "listen", record.listen))
-            upstream = text_of(fields, "upstream", record.upstream)
+            listen = _listen(text_of(fields, "listen") or record.listen)
+            upstream = text_of(fields, "upstream") or record.upstream
             enabled = flag_of(fields, "enabled", self._enabled(name))
-            await self._world.change(name, listen, upstream or record.upstream)
+            await self._world.change(name, listen, upstream)
             await self._enable(name, enabled)
             return await self.proxy(name)
 
@@ -195,7 +195,7 @@ class Collection:
         await self._world.add(wanted.name, wanted.listen, wanted.upstream)
         try:
             await self._enable(wanted.name, wanted.enabled)
-        except Refused:
+        except RaftchaosError:
             await self._world.remove(wanted.name)
             raise
 

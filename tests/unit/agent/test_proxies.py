@@ -11,7 +11,7 @@ from raftchaos import limits
 from raftchaos.agent.proxies import NodeProxies, listen_on, split_address
 from raftchaos.clock import SystemClock
 from raftchaos.core.interfaces import HasFileno
-from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, Refused, UsageError
+from raftchaos.errors import Conflict, DataCorrupt, MachineUnusable, NotFound, ProxyUnavailable, Refused, UsageError
 from raftchaos.faults.twin import InMemoryProxy
 from tests.unit.proxy.certificates import write_certificate
 
@@ -228,6 +228,33 @@ async def test_a_proxy_can_listen_and_relay_elsewhere(tmp_path: Path) -> None:
     await again.open()
     assert [(one.listen, one.upstream) for one in await again.records()] == [(f"127.0.0.1:{free}", UP)]
     again.close()
+
+
+class Hanging(Outliving):
+    """A proxy process that does not say any more that a proxy is gone, as `ProxyProcess` tells it."""
+
+    async def remove_proxy(self, name: str) -> None:
+        await super().remove_proxy(name)
+        raise ProxyUnavailable("it does not answer")
+
+    async def served(self) -> set[str]:
+        return set(await self.stats())
+
+
+async def test_a_proxy_goes_on_if_its_process_cannot_be_asked(tmp_path: Path) -> None:
+    process = Hanging()
+    proxies = made(tmp_path, process)
+    await proxies.open()
+    first = await proxies.add("web", "127.0.0.1:0", UP)
+    with pytest.raises(ProxyUnavailable):
+        await proxies.change("web", first.listen, "127.0.0.1:10")
+    assert await process.served() == {"web"}
+    with pytest.raises(ProxyUnavailable):
+        await proxies.remove("web")
+    assert await process.served() == {"web"}
+    assert [(one.listen, one.upstream) for one in await proxies.records()] == [(first.listen, UP)]
+    socket.create_connection(split_address(first.listen)).close()
+    proxies.close()
 
 
 async def test_names_of_proxies_are_those_that_clients_of_toxiproxy_use(tmp_path: Path) -> None:

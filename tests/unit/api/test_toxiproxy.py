@@ -18,7 +18,7 @@ from raftchaos.api.toxiproxy.server import ToxiproxyServer
 from raftchaos.api.toxiproxy.toxics import DISABLED, read_toxic, with_attributes
 from raftchaos.clock import SystemClock
 from raftchaos.core.interfaces import MAIN_LEASE
-from raftchaos.errors import Halted, UsageError
+from raftchaos.errors import Halted, ProxyUnavailable, UsageError
 from raftchaos.faults import build_faults
 from raftchaos.faults.base import Host
 from raftchaos.faults.executor import FaultExecutor
@@ -318,6 +318,21 @@ async def test_populate_adds_keeps_and_replaces(api: Api) -> None:
     status, answer = await api.call("POST", "/populate", [{**body[0], "upstream": "127.0.0.1:10"}])
     assert answer["proxies"] == [{**web, "upstream": "127.0.0.1:10"}], "another one, without toxics"
     assert [name for name, _ in api.proxy.on()] == [wanted.type for wanted in DISABLED]
+
+
+async def test_a_proxy_that_cannot_be_disabled_is_not_created(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> None:
+        raise ProxyUnavailable("it has just ended")
+
+    monkeypatch.setattr(api.proxy, "inject", fail)
+    status, _ = await api.call("POST", "/proxies", {"name": "web", "upstream": UP, "enabled": False})
+    assert status == 503
+    assert (await api.call("GET", "/proxies"))[1] == {}
+
+
+async def test_an_update_with_empty_addresses_keeps_them(api: Api) -> None:
+    view = await api.create(listen="localhost:0")
+    assert await api.call("PATCH", "/proxies/web", {"listen": "", "upstream": ""}) == (200, view)
 
 
 async def test_a_halt_takes_toxics_off_and_refuses_new_ones(api: Api) -> None:

@@ -339,6 +339,18 @@ def test_a_fault_that_cannot_say_whether_it_can_is_not_offered(
     assert "defect in the fault latency" in caplog.text
 
 
+def test_a_fault_that_cannot_be_made_is_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import raftchaos.faults.latency as module
+
+    monkeypatch.setattr(module, "make", broken)
+    clock = SteppedClock()
+    host = Host(proxy=InMemoryProxy(clock), data_dir=tmp_path)
+    executor = FaultExecutor(host, node="a", clock=clock, reaper=Reaper(), proxies=tuple)
+    executor.close()
+    assert executor.unable["latency"] == "defect in the fault latency: KeyError: 'no such thing'"
+    assert "http_error" in executor.types
+
+
 async def test_a_defect_of_a_recovery_leaves_the_record_open(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.start()
     with monkeypatch.context() as patch:

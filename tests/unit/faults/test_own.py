@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await made.proxy.add_proxy("web", "127.0.0.1:1", "127.0.0.1:2", NoSocket())
     running = asyncio.create_task(made.own.run())
     yield made
+    assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     made.executor.close()
@@ -179,6 +181,98 @@ async def test_what_cannot_be_taken_back_is_tried_again(bench: Bench, monkeypatc
     monkeypatch.setattr(bench.proxy, "recover", recover)
     await bench.until(lambda: bench.journal.records()[key].done)
     assert bench.proxy.faults == {}
+
+
+class Slow:
+    """A proxy process that takes back at its leisure: once `let` is set."""
+
+    def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self.let = asyncio.Event()
+        self._recover = bench.proxy.recover
+        monkeypatch.setattr(bench.proxy, "recover", self.recover)
+
+    async def recover(self, run: str, *, replaced: bool = False) -> dict[str, int]:
+        self.asked.append(run)
+        await self.let.wait()
+        return await self._recover(run, replaced=replaced)
+
+
+async def look(bench: Bench) -> None:
+    """Let it look some times."""
+    for _ in range(5):
+        bench.own.wake()
+        await asyncio.sleep(0.01)
+
+
+async def test_what_is_being_taken_back_is_not_taken_back_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await bench.put()
+    slow = Slow(bench, monkeypatch)
+    ending = asyncio.create_task(bench.own.take_off(key))
+    await look(bench)
+    slow.let.set()
+    await ending
+    assert slow.asked == [f"{key}#0@web"]
+    assert bench.journal.records()[key].done
+    await look(bench)
+    assert not bench.executor.uses(key)
+
+
+async def test_a_recovery_that_takes_its_time_holds_up_no_renewal_and_no_halt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await bench.put(), await bench.put()
+    slow = Slow(bench, monkeypatch)
+    with bench.journal.lock(5):  # the first waits for the lock, as behind a reaper that undoes
+        slow.let.set()
+        ending = asyncio.create_task(bench.own.take_off(first))
+        for _ in range(3):
+            bench.clock.now += 0.8 * limits.MAIN_LEASE
+            await look(bench)
+        assert bench.own.standing() == {second}
+        assert len(bench.proxy.faults) == 1
+        bench.halted = True
+        await look(bench)
+        assert bench.proxy.faults == {}
+        assert not bench.journal.records()[second].done
+    await ending
+    await bench.until(lambda: not bench.journal.open_records())
+
+
+async def test_a_record_whose_disk_failed_is_taken_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(RaftchaosError, match="Input/output error"):
+            await bench.put()
+    assert bench.journal.open_records() == []
+    assert not bench.own.uses_target("proxy:web")
+
+
+async def test_a_label_is_cut_so_that_all_keys_fit_into_a_message(bench: Bench) -> None:
+    assert len(await bench.put("\N{GRINNING FACE}" * limits.TOXIC_NAME)) < 600
+
+
+async def test_what_a_new_proxy_does_not_get_is_over_with_all_that_would_follow(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [await bench.put(), await bench.put(), await bench.put()]
+    await bench.proxy.remove_proxy("web")
+    await bench.proxy.add_proxy("web", "127.0.0.1:3", "127.0.0.1:2", NoSocket())
+    inject = bench.proxy.inject
+
+    async def fail(run: str, *rest: Any) -> None:
+        if run.startswith(keys[1]):
+            raise ProxyUnavailable("it has just ended")
+        await inject(run, *rest)
+
+    monkeypatch.setattr(bench.proxy, "inject", fail)
+    with pytest.raises(ProxyUnavailable):
+        await bench.own.again("web")
+    assert bench.own.standing() == {keys[0]}
+    assert list(bench.proxy.faults) == [f"{keys[0]}#0@web"]
 
 
 async def test_a_new_proxy_of_the_same_name_gets_it_again(bench: Bench) -> None:

@@ -1,0 +1,69 @@
+"""The listening socket of a proxy: taken down and up again, its port kept meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+
+import pytest
+
+from raftchaos.proxy.entrance import Entrance
+from raftchaos.proxy.listeners import open_listener
+
+Address = tuple[str, int]
+
+
+def serve(address: Address) -> socket.socket:
+    """A server that listens as nearly all do: beside the open connections of the one before (SO_REUSEADDR)."""
+    sock = socket.socket()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def connected(address: Address) -> asyncio.StreamWriter:
+    async with asyncio.timeout(10):
+        return (await asyncio.open_connection(*address))[1]
+
+
+async def test_a_port_that_refuses_is_taken_by_nobody_and_listens_again_beside_open_connections() -> None:
+    sock = open_listener("127.0.0.1:0")
+    address = sock.getsockname()
+    entrance = Entrance(sock, asyncio.Protocol)
+    await entrance.start()
+    stays = await connected(address)
+    for _ in range(2):
+        entrance.set_open(False)
+        with pytest.raises(ConnectionRefusedError):
+            await connected(address)
+        for host in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(OSError) as found:
+                serve((host, address[1])).close()
+            assert found.value.errno == errno.EADDRINUSE
+        entrance.set_open(True)
+        (await connected(address)).close()
+    stays.close()
+    await entrance.stop()
+    sock.close()
+
+
+async def test_a_new_process_listens_on_a_socket_that_the_last_one_had_taken_down() -> None:
+    sock = open_listener("127.0.0.1:0")
+    address = sock.getsockname()
+    first = Entrance(sock, asyncio.Protocol)
+    await first.start()
+    stays = await connected(address)
+    first.set_open(False)
+    await first.stop()
+    second = Entrance(sock, asyncio.Protocol)
+    await second.start()
+    (await connected(address)).close()
+    stays.close()
+    await second.stop()
+    sock.close()
