@@ -70,6 +70,11 @@ class NodeProxies:
         """Their names, sorted."""
         return tuple(sorted(self._kept))
 
+    def holds(self, name: str, listen: str, upstream: str) -> bool:
+        """Whether there is this proxy with these addresses: the one that it listens on, or that was asked for."""
+        kept = self._kept.get(name)
+        return kept is not None and listen in (kept.asked, kept.listen) and upstream == kept.upstream
+
     async def open(self, configured: Iterable[tuple[str, str, str, str, str]] = ()) -> None:
         """Listen for every kept proxy and those of the configuration (name, listen, upstream, and the paths of
         a certificate and its key or two empty ones), which go first.
@@ -109,8 +114,7 @@ class NodeProxies:
         async with self._turn:
             kept = self._kept.get(name)
             if kept is not None:
-                values = (kept.upstream, kept.certificate, kept.key)
-                if values == (upstream, certificate, key) and listen in (kept.asked, kept.listen):
+                if self.holds(name, listen, upstream) and (kept.certificate, kept.key) == (certificate, key):
                     return kept
                 raise Conflict(f"the proxy {name} exists: it listens on {kept.listen} and relays to {kept.upstream}")
             if len(self._kept) >= limits.PROXIES:
@@ -137,9 +141,9 @@ class NodeProxies:
         _check(name, listen, upstream)
         async with self._turn:
             before = self._known(name)
-            same_place = listen in (before.asked, before.listen)
-            if same_place and upstream == before.upstream:
+            if self.holds(name, listen, upstream):
                 return before
+            same_place = listen in (before.asked, before.listen)
             asked, place = (before.asked, before.listen) if same_place else (listen, listen)
             await self._withdraw(before)
             self._drop(name)  # first, as the new address may be the same in other words

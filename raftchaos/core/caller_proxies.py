@@ -31,8 +31,8 @@ class CallerProxies(Protocol):
         ...
 
     async def change(self, name: str, listen: str, upstream: str) -> ProxyRecord:
-        """Let a proxy listen or relay elsewhere: its connections are closed, what was put on it stays. Raises
-        `NotFound`, and `Refused` while a run of a task is done to it."""
+        """Let a proxy listen or relay elsewhere: its connections are closed, what was put on it stays. With the
+        addresses that it has nothing is done. Raises `NotFound`, and `Refused` while a run of a task is done to it."""
         ...
 
     async def remove(self, name: str) -> None:

@@ -105,8 +105,9 @@ class OwnFaults:
         problem: RaftchaosError | None = None
         for key in self._on(proxy):
             try:
-                if problem is None and key in self._uses:
-                    await self._begin(self._uses[key])
+                if problem is None:
+                    await self._until_ready()
+                    await self._begin(self._uses.get(key, ()))
             except RaftchaosError as error:
                 problem = error
             if problem is not None:

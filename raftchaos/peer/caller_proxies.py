@@ -31,11 +31,14 @@ class PeerCallerProxies:
 
     async def change(self, name: str, listen: str, upstream: str) -> ProxyRecord:
         """See CallerProxies."""
-        self._refuse_if_used(name)
+        moves = not self._proxies.holds(name, listen, upstream)
+        if moves:
+            self._refuse_if_used(name)
         try:
             return _record(await self._proxies.change(name, listen, upstream))
         finally:
-            await self._own.again(name)
+            if moves:
+                await self._own.again(name)
 
     async def remove(self, name: str) -> None:
         """See CallerProxies."""

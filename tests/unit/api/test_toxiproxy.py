@@ -367,6 +367,8 @@ async def test_a_proxy_that_a_task_uses_stays_as_it_is(api: Api) -> None:
         assert status == 409
         assert "a run of a task" in answer["error"]
     assert await api.call("GET", "/proxies/web") == (200, {**made, "toxics": [toxic]})
+    assert (await api.call("PATCH", "/proxies/web", {"enabled": False}))[0] == 200, "that changes no address"
+    assert (await api.call("POST", "/populate", [{"name": "web", "upstream": UP}]))[0] == 201
 
 
 async def test_toxics_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

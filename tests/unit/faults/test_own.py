@@ -284,6 +284,22 @@ async def test_a_new_proxy_of_the_same_name_gets_it_again(bench: Bench) -> None:
     assert list(bench.proxy.faults) == [f"{key}#0@web"]
 
 
+async def test_a_new_proxy_gets_it_again_once_the_proxy_process_is_there(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await bench.put()
+    await bench.proxy.remove_proxy("web")
+    await bench.proxy.add_proxy("web", "127.0.0.1:3", "127.0.0.1:2", NoSocket())
+    with monkeypatch.context() as patch:
+        patch.setattr(InMemoryProxy, "ready", False)
+        again = asyncio.create_task(bench.own.again("web"))
+        await look(bench)
+        assert not again.done()
+    await again
+    assert bench.own.standing() == {key}
+    assert list(bench.proxy.faults) == [f"{key}#0@web"]
+
+
 async def test_a_peer_that_ends_takes_everything_back_and_begins_nothing(bench: Bench) -> None:
     key = await bench.put()
     await bench.own.stop()
