@@ -104,14 +104,17 @@ class OwnFaults:
         and what would come after that, is over: nothing is shown as on that is not."""
         problem: RaftchaosError | None = None
         for key in self._on(proxy):
+            uses = self._uses.get(key, ())
             try:
                 if problem is None:
                     await self._until_ready()
-                    await self._begin(self._uses.get(key, ()))
+                    await self._begin(uses)
             except RaftchaosError as error:
                 problem = error
             if problem is not None:
                 await self.take_off(key)
+            if key not in self._uses:  # it was over amid that: what was put on after its end goes, too
+                await self._off(uses, replaced=False)
         if problem is not None:
             raise problem
 
@@ -242,7 +245,7 @@ class OwnFaults:
             if key not in self._ending:
                 return
             if replaced:
-                await self._make_room(over.uses)
+                await self._off(over.uses, replaced=True)
             recovery = await self._executor.recover(key)
             if recovery.ok:
                 del self._ending[key]
@@ -250,9 +253,9 @@ class OwnFaults:
             else:
                 log.warning("%s could not be taken back yet: %s", key, recovery.error)
 
-    async def _make_room(self, uses: Sequence[Use]) -> None:
+    async def _off(self, uses: Sequence[Use], *, replaced: bool) -> None:
         for use in uses:
             try:
-                await self._proxy.recover(key_on(use.key, use.target), replaced=True)
-            except RaftchaosError as error:  # said again by the recovery, and tried again
+                await self._proxy.recover(key_on(use.key, use.target), replaced=replaced)
+            except RaftchaosError as error:  # the recovery by the record says so, and tries again
                 log.debug("%s was not taken back at once: %s", use.key, error)

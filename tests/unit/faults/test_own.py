@@ -300,6 +300,29 @@ async def test_a_new_proxy_gets_it_again_once_the_proxy_process_is_there(
     assert list(bench.proxy.faults) == [f"{key}#0@web"]
 
 
+async def test_what_is_over_while_a_new_proxy_gets_it_does_not_stay_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await bench.put()
+    await bench.proxy.remove_proxy("web")
+    await bench.proxy.add_proxy("web", "127.0.0.1:3", "127.0.0.1:2", NoSocket())
+    inject, let = bench.proxy.inject, asyncio.Event()
+
+    async def slowly(*call: Any) -> None:
+        await let.wait()
+        await inject(*call)
+
+    monkeypatch.setattr(bench.proxy, "inject", slowly)
+    again = asyncio.create_task(bench.own.again("web"))
+    await look(bench)
+    with bench.journal.lock(5):
+        bench.journal.mark_done(key, (), "command")
+    await bench.until(lambda: not bench.own.uses_target("proxy:web"))
+    let.set()
+    await again
+    assert bench.proxy.faults == {}
+
+
 async def test_a_peer_that_ends_takes_everything_back_and_begins_nothing(bench: Bench) -> None:
     key = await bench.put()
     await bench.own.stop()
