@@ -154,6 +154,7 @@ PROXY_SPLICES: Final = 64  # directions at a time: their pipes are half of what 
 HTTP_HEAD: Final = 64 * 1024
 CONTROL_FRAME: Final = 1024 * 1024
 PROXY_BACKLOG: Final = 1_024  # connections that wait to be accepted, also while the proxy process restarts
+PROXY_ACCEPTS: Final = 16  # connections in a turn of the loop: one by one, 1000 would wait 10 s for those that are busy
 PROXY_CONNECT: Final = 5.0  # an upstream that has not taken the connection by then counts as down
 PROXY_DELAYED: Final = 8 * 1024 * 1024  # bytes a fault may hold for one direction: 100 ms at 80 MB/s
 PROXY_DELAYED_TOTAL: Final = 128 * 1024 * 1024  # of all connections; beyond it each has PROXY_BUFFER

@@ -25,7 +25,7 @@ class Entrance:
         self._connected = accept
         self._tls = tls
         self._open = True  # as it shall be
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._opening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -40,9 +40,13 @@ class Entrance:
                 "ssl_handshake_timeout": limits.PROXY_CONNECT,
                 "ssl_shutdown_timeout": limits.PROXY_LINGER,
             }
-        self._server = await loop.create_server(
-            self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG, **options
-        )
+        # uvloop accepts one connection of each a turn, which is as long as all open connections keep us busy
+        while self._open and len(self._servers) < limits.PROXY_ACCEPTS:
+            server = await loop.create_server(
+                self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG, start_serving=False, **options
+            )
+            self._servers.append(server)  # first, so that it is closed whatever happens meanwhile
+            await server.start_serving()
 
     def _accept(self) -> asyncio.Protocol:
         if self._tls is not None:
@@ -54,8 +58,7 @@ class Entrance:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        if self._server is not None:
-            self._server.close()
+        self._close_servers()
 
     def set_open(self, is_open: bool) -> None:
         """Listen, or do not: then connecting is refused, and who waits to be accepted is reset."""
@@ -71,12 +74,15 @@ class Entrance:
             self._opening = asyncio.get_running_loop().create_task(self._reopen())
 
     def _take_down(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._close_servers()
         self._share_port(False)
         with contextlib.suppress(OSError):  # it is down already
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
     def _share_port(self, shared: bool) -> None:
         """Whether others may bind the port while nothing listens: not while it is down, or any server could take it;
@@ -85,7 +91,7 @@ class Entrance:
 
     async def _reopen(self) -> None:
         """Somebody may have taken the port meanwhile: then try until it is free again."""
-        while self._open and self._server is None:
+        while self._open and len(self._servers) < limits.PROXY_ACCEPTS:
             try:
                 await self.start()
             except OSError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 
 import pytest
 
+from raftchaos.proxy.__main__ import event_loop
 from raftchaos.proxy.entrance import Entrance
 from raftchaos.proxy.listeners import open_listener
 
@@ -67,3 +69,30 @@ async def test_a_new_process_listens_on_a_socket_that_the_last_one_had_taken_dow
     stays.close()
     await second.stop()
     sock.close()
+
+
+async def _turns_until_accepted(clients: int) -> int:
+    accepted = 0
+
+    def accept() -> asyncio.Protocol:
+        nonlocal accepted
+        accepted += 1
+        return asyncio.Protocol()
+
+    with open_listener("127.0.0.1:0") as sock, contextlib.ExitStack() as open_ones:
+        for _ in range(clients):
+            open_ones.enter_context(socket.create_connection(sock.getsockname()))
+        entrance = Entrance(sock, accept)
+        await entrance.start()
+        turns = 0
+        async with asyncio.timeout(10):
+            while accepted < clients:
+                turns += 1
+                await asyncio.sleep(0)
+        await entrance.stop()
+    return turns
+
+
+def test_who_waits_to_be_accepted_does_not_wait_a_turn_of_the_busy_loop_for_each_before() -> None:
+    with asyncio.Runner(loop_factory=event_loop) as runner:
+        assert runner.run(_turns_until_accepted(160)) < 40
