@@ -343,9 +343,11 @@ class Relay:
                 await asyncio.get_running_loop().create_connection(lambda: self._sides[DOWNSTREAM], host, port)
         except (OSError, TimeoutError):
             self._stats.upstream_errors += 1
-            self._connecting = None
-            self.run(self.engine.failed(DOWNSTREAM, self._owner.now()))
-        else:
+            self._sides[DOWNSTREAM].connection_lost(None)
+        except asyncio.CancelledError:  # at the very instant at which it was reached, uvloop closes it and tells nobody
+            self._sides[DOWNSTREAM].connection_lost(None)
+            raise
+        finally:
             self._connecting = None
 
     def hold(self, direction: int, reason: int) -> None:
