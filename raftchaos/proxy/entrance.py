@@ -29,7 +29,7 @@ class Entrance:
         self._opening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Accept connections."""
+        """Accept connections. Raises OSError if the socket cannot listen, or without free file descriptors."""
         self._share_port(True)
         # the loop closes its socket in the end; ours stays for the next main
         loop = asyncio.get_running_loop()
@@ -40,13 +40,17 @@ class Entrance:
                 "ssl_handshake_timeout": limits.PROXY_CONNECT,
                 "ssl_shutdown_timeout": limits.PROXY_LINGER,
             }
-        # uvloop accepts one connection of each a turn, which is as long as all open connections keep us busy
-        while self._open and len(self._servers) < limits.PROXY_ACCEPTS:
-            server = await loop.create_server(
-                self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG, start_serving=False, **options
-            )
-            self._servers.append(server)  # first, so that it is closed whatever happens meanwhile
-            await server.start_serving()
+        try:
+            # uvloop accepts one connection of each a turn, which is as long as all open connections keep us busy
+            while self._open and len(self._servers) < limits.PROXY_ACCEPTS:
+                server = await loop.create_server(
+                    self._accept, sock=self._sock.dup(), backlog=limits.PROXY_BACKLOG, start_serving=False, **options
+                )
+                self._servers.append(server)  # first, so that it is closed whatever happens meanwhile
+                await server.start_serving()
+        except OSError:
+            self._close_servers()
+            raise
 
     def _accept(self) -> asyncio.Protocol:
         if self._tls is not None:
@@ -91,7 +95,7 @@ class Entrance:
 
     async def _reopen(self) -> None:
         """Somebody may have taken the port meanwhile: then try until it is free again."""
-        while self._open and len(self._servers) < limits.PROXY_ACCEPTS:
+        while self._open and not self._servers:
             try:
                 await self.start()
             except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+import resource
 import socket
 
 import pytest
@@ -96,3 +98,30 @@ async def _turns_until_accepted(clients: int) -> int:
 def test_who_waits_to_be_accepted_does_not_wait_a_turn_of_the_busy_loop_for_each_before() -> None:
     with asyncio.Runner(loop_factory=event_loop) as runner:
         assert runner.run(_turns_until_accepted(160)) < 40
+
+
+async def test_an_entrance_for_which_file_descriptors_are_lacking_lets_nobody_in() -> None:
+    entered: list[asyncio.Protocol] = []
+
+    def accept() -> asyncio.Protocol:
+        entered.append(asyncio.Protocol())
+        return entered[-1]
+
+    with open_listener("127.0.0.1:0") as sock:
+        entrance = Entrance(sock, accept)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(sock.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 3, hard))
+        try:
+            with pytest.raises(OSError) as found:
+                await entrance.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert found.value.errno == errno.EMFILE
+        waits = await connected(sock.getsockname())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not entered
+        waits.close()
+        await entrance.stop()
