@@ -55,6 +55,7 @@ class AdvancedAnalyticsEngine:
         self.analytics = analytics
         self._watching = Watching(analytics, node)
         self._keepers: dict[tuple[str, int], Keeper] = {}
+        self._usual = -1, math.nan  # the usual latency, and the minute in which that was found
         self._open: list[Insight] = []
         self._settled: deque[Insight] = deque(maxlen=INSIGHTS)
         self.failures: dict[str, str] = {}
@@ -211,10 +212,13 @@ class AdvancedAnalyticsEngine:
     def _slower(self, present: float) -> float:
         """The 95th percentile of latency of the last minutes as a multiple of the usual one, its median of a day."""
         now = self._mean("latency_p95", present - RECENT, present)
-        start = max(self.analytics.began, present - RECENT - DAY)
-        before = self.analytics.series("latency_p95", start, max(start, present - RECENT), MINUTE).values
-        known = before[np.isfinite(before)]
-        return now / float(np.median(known)) if len(known) and np.median(known) > 0 else math.nan
+        minute = math.floor(present / MINUTE)
+        if self._usual[0] != minute:
+            start = max(self.analytics.began, present - RECENT - DAY)
+            before = self.analytics.series("latency_p95", start, max(start, present - RECENT), 5 * MINUTE).values
+            known = before[np.isfinite(before)]
+            self._usual = minute, float(np.median(known)) if len(known) else math.nan
+        return now / self._usual[1] if self._usual[1] > 0 else math.nan
 
 
 def _step(start: float, end: float) -> int:

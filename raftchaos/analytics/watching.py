@@ -21,6 +21,7 @@ from raftchaos.model.findings.anomaly import Anomaly
 
 MINUTE: Final = 60
 CASCADE_STEP: Final = 10
+HOUR: Final = 3600
 GRACE: Final = 3.0  # seconds that cells may come late
 LONGEST: Final = 2 * 86_400  # so long minutes are kept: what lies further back is not looked at any more
 REQUESTS: Final = "events.request"
@@ -75,8 +76,11 @@ class Watching:
 
     def _minutes(self) -> Iterable[Anomaly]:
         start, end = self._due(MINUTE)
-        if start >= end:
-            return
+        while start < end:  # an hour after the other: that many minutes of histograms are held unpacked
+            yield from self._hour(start, min(end, start + HOUR))
+            start += HOUR
+
+    def _hour(self, start: float, end: float) -> Iterable[Anomaly]:
         look = self._looks()
         rows = {metric: self._analytics.series(metric, start, end, MINUTE).values for metric in look}
         wanted = self._ratios(start, end)

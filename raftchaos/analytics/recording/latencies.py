@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ from raftchaos.core.histogram import BUCKETS
 ROWS: Final = 1 + limits.EVENT_BUSIEST
 """Row 0 is of all events; the others are of the endpoints that are busiest now."""
 _OPEN: Final = 2  # buckets that are open at once: this one, and the one before for what comes late
+_READ: Final = 60  # buckets that are kept unpacked: an hour of minutes is read owner after owner
 _OVERHEAD: Final = 150  # bytes of an entry beside its blob
 
 
@@ -39,6 +41,7 @@ class Latencies:
         self._room = 0
         self._bytes = 0
         self._open: dict[int, _Open] = {}
+        self._unpacked: OrderedDict[int, list[Part]] = OrderedDict()
         self._owners: tuple[int, ...] = (0,)
 
     def set_owners(self, owners: Sequence[int]) -> None:
@@ -65,8 +68,13 @@ class Latencies:
         """All that is kept of a bucket of time."""
         if number in self._open:
             return self._collected(self._open[number])
-        blob = self.packed.get(number)
-        return [] if blob is None else unpack(blob)
+        parts = self._unpacked.get(number)
+        if parts is None:
+            blob = self.packed.get(number)
+            parts = self._unpacked[number] = [] if blob is None else unpack(blob)
+            if len(self._unpacked) > _READ:
+                self._unpacked.popitem(last=False)
+        return parts
 
     def set_room(self, room: int) -> None:
         """So many bytes may be kept from now on."""
@@ -76,6 +84,7 @@ class Latencies:
     def drop(self, number: int) -> None:
         """Forget a bucket of time."""
         self._open.pop(number, None)
+        self._unpacked.pop(number, None)
         blob = self.packed.pop(number, None)
         if blob is not None:
             self._bytes -= len(blob) + _OVERHEAD
@@ -90,6 +99,7 @@ class Latencies:
         for blob in packed.values():
             unpack(blob)
         self.packed = dict(sorted(packed.items()))
+        self._unpacked.clear()
         self._bytes = sum(len(blob) + _OVERHEAD for blob in packed.values())
         self._make_room()
 
@@ -118,6 +128,7 @@ class Latencies:
     def _pack(self, number: int) -> None:
         parts = self._collected(self._open.pop(number))
         self.packed[number] = pack(parts)
+        self._unpacked.pop(number, None)
         self._bytes += len(self.packed[number]) + _OVERHEAD
         self._make_room()
 
