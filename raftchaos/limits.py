@@ -168,6 +168,7 @@ HTTP2_CONTINUATIONS: Final = 64  # frames of one header block; more of them come
 HTTP2_TABLE: Final = 64 * 1024  # bytes of header fields that the ends of a connection may refer back to
 HTTP2_STREAMS: Final = 1_024  # open streams of one connection that are followed
 PROXY_LINGER: Final = 2.0  # after a last answer the client has this long to close first
+PROXY_TLS_END: Final = 60.0  # a client of TLS has this long to take what was sent before the end, and to confirm it
 PROXY_ORPHAN: Final = 600.0  # a proxy process that had no main this long ends
 PROXY_RUNS_REMEMBERED: Final = 10_000  # ended runs that are refused when they are asked for again
 PROXY_EFFECTS: Final = 1_000  # ended runs whose effect is kept until it is forgotten

@@ -38,7 +38,7 @@ class Entrance:
             options = {
                 "ssl": self._tls.context,
                 "ssl_handshake_timeout": limits.PROXY_CONNECT,
-                "ssl_shutdown_timeout": limits.PROXY_LINGER,
+                "ssl_shutdown_timeout": limits.PROXY_TLS_END,
             }
         try:
             # uvloop accepts one connection of each a turn, which is as long as all open connections keep us busy

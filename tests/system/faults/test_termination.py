@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from raftchaos import limits
 from raftchaos.clock import SystemClock
 from raftchaos.errors import RaftchaosError
 from raftchaos.identity.termination import check_certificate
@@ -172,6 +174,30 @@ async def test_an_end_comes_after_all_that_was_sent(world: World, serve: Any, la
         return not (await world.process.stats())["shop"]["active"]
 
     await world.until(over)
+
+
+async def test_a_client_that_reads_slowly_gets_all_though_the_service_has_closed(world: World, serve: Any) -> None:
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        writer.write(LARGE[:400_000])  # that the proxy takes at once, and the client's socket does not
+        writer.close()
+
+    def read_slowly() -> int:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+        raw.settimeout(20)
+        raw.connect(("127.0.0.1", port))
+        with ssl.create_default_context(cafile=world.files[0]).wrap_socket(raw, server_hostname="shop.test") as client:
+            client.sendall(b">")
+            received = len(client.recv(1))
+            time.sleep(limits.PROXY_LINGER + 1)
+            while part := client.recv(65536):
+                received += len(part)
+            return received
+
+    port = await serve(service)
+    assert await asyncio.to_thread(read_slowly) == 400_000
 
 
 async def test_new_certificates_and_a_new_process(world: World, serve: Any, tmp_path: Path) -> None:
