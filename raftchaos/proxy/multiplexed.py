@@ -7,6 +7,7 @@ written anew, for they refer to each other.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 from raftchaos import limits
@@ -58,7 +59,20 @@ class _Way:
 class Http2(Followed):
     """The streams of one connection."""
 
-    __slots__ = ("_calls", "_count", "_holding", "_last", "_pipes", "_touched", "_toxics", "_ways", "broken", "lost")
+    __slots__ = (
+        "_bytes",
+        "_calls",
+        "_count",
+        "_due",
+        "_holding",
+        "_last",
+        "_pipes",
+        "_touched",
+        "_toxics",
+        "_ways",
+        "broken",
+        "lost",
+    )
 
     def __init__(self, pipes: Pipes) -> None:
         self._pipes = pipes
@@ -69,6 +83,8 @@ class Http2(Followed):
         self._toxics: list[Toxic] = []
         self._touched = False
         self._holding: dict[Call, None] = {}  # calls of which frames wait
+        self._bytes = [0, 0]  # of these frames, by direction
+        self._due: list[tuple[float, int, int]] = []  # a heap of when some of them are due, stream and direction
         self.broken = False
         self.lost = False
 
@@ -272,8 +288,9 @@ class Http2(Followed):
             self._ways[direction].put(frame.raw)
         line = call.lines[1 - direction]
         if line is not None:
-            dropped = sum(http2.window_of(data) for _, data, _ in line.flush())
-            self._give_back(1 - direction, dropped)
+            dropped = line.flush()
+            self._bytes[1 - direction] -= sum(len(data) for _, data, _ in dropped)
+            self._give_back(1 - direction, sum(http2.window_of(data) for _, data, _ in dropped))
             self._let_go(call, 1 - direction, now)
 
     # ---- what waits
@@ -290,43 +307,47 @@ class Http2(Followed):
         if line is None:
             line = call.lines[direction] = DelayLine(self._pipes.budget)
         line.push(at, data)
+        heapq.heappush(self._due, (line.chunks[-1][0], call.stream, direction))
+        self._bytes[direction] += len(data)
         self._holding[call] = None
 
     def _let_go(self, call: Call, direction: int, now: float) -> None:
         line = call.lines[direction]
         if line is not None:
             for _, data, _ in line.due(now):
+                self._bytes[direction] -= len(data)
                 self._ways[direction].put(data)
         if not call.waits(UPSTREAM) and not call.waits(DOWNSTREAM):
             self._holding.pop(call, None)
             self._forget(call)
+        if not self._holding:
+            self._due.clear()
 
     @property
     def held(self) -> int:  # type: ignore[override]
         return len(self._holding)
 
     def settle(self, now: float, out: list[Command]) -> None:
-        for call in list(self._holding):
-            for direction in DIRECTIONS:
+        while self._due and self._due[0][0] <= now:
+            _, stream, direction = heapq.heappop(self._due)
+            if (call := self._calls.get(stream)) is not None:  # what it held may have gone before
                 self._let_go(call, direction, now)
         self._send(now, out)
 
     def next(self) -> float:
-        return min((line.next() for line in self._lines()), default=NEVER)
+        return self._due[0][0] if self._due else NEVER
 
     def full(self, direction: int) -> bool:
-        held = sum(line.held for call in self._holding if (line := call.lines[direction]) is not None)
+        held = self._bytes[direction]
         return held > limits.PROXY_BUFFER and (
             held > limits.PROXY_DELAYED or self._pipes.budget.held > limits.PROXY_DELAYED_TOTAL
         )
 
-    def _lines(self) -> list[DelayLine]:
-        return [line for call in self._holding for line in call.lines if line is not None]
-
     def drop(self) -> None:
-        for line in self._lines():
+        for line in (line for call in self._holding for line in call.lines if line is not None):
             line.flush()
         self._holding = {}
+        self._due.clear()
         self._calls = {}
 
     # ---- what goes on

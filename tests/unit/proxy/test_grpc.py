@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftchaos.proxy.commands import DOWNSTREAM, UPSTREAM, Reset
+from raftchaos.proxy.delayline import DelayLine
 from raftchaos.proxy.toxic import Fault
 from tests.unit.proxy.engine_driver import Driver, fault
 from tests.unit.proxy.test_http_faults import cuts
@@ -244,6 +245,31 @@ def test_messages_are_delayed_without_holding_up_other_calls() -> None:
     wire.driver.set_faults()
     wire.pump()
     assert is_whole(last, b"q"), "what it held goes at once"
+    assert wire.driver.budget.held == 0
+
+
+def test_what_one_call_brings_costs_no_look_at_all_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire(fault("grpc", action="delay", delayMs=500, direction="both"))
+    streams = []
+    for _ in range(80):
+        streams.append(wire.begin())
+        wire.client.send_data(streams[-1], message(b"q"), end_stream=True)
+        wire.pump()
+    looks: list[float] = []
+    due = DelayLine.due
+
+    def counted(line: DelayLine, now: float) -> list[Any]:
+        looks.append(now)
+        return due(line, now)
+
+    monkeypatch.setattr(DelayLine, "due", counted)
+    wire.client.ping(b"anything")
+    wire.pump()
+    assert not looks
+    wire.driver.advance(0.6)
+    wire.pump()
+    assert len(looks) < 4 * len(streams)
+    assert all(wire.got[1][stream].messages == [b"q"] for stream in streams)
     assert wire.driver.budget.held == 0
 
 
