@@ -205,8 +205,12 @@ class Relay:
         """A socket is closed: by the engine's command, or because it broke."""
         if self.engine.ended:
             self._finish_when_gone()
-        elif direction != UPSTREAM or not self.engine.finishing:
+        elif direction != UPSTREAM or not (self.engine.finishing or self._ended_early()):
             self.run(self.engine.failed(direction, self._owner.now()))
+
+    def _ended_early(self) -> bool:
+        """A client of TLS, which has gone with its end, had said all before the service was reached."""
+        return not self.engine.half_close and self._early[-1:] == [b""]
 
     def _woken(self) -> None:
         self._timer = None

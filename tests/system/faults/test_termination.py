@@ -57,6 +57,14 @@ class World:
             while not await condition():  # noqa: ASYNC110 - it tells no events
                 await asyncio.sleep(0.05)
 
+    async def until_over(self) -> None:
+        """Wait until no connection is open."""
+
+        async def over() -> bool:
+            return not (await self.process.stats())["shop"]["active"]
+
+        await self.until(over)
+
     async def inject(self, kind: str, **parameters: Any) -> str:
         self.runs += 1
         run = f"task/0/0/node/{self.runs}"
@@ -170,10 +178,7 @@ async def test_an_end_comes_after_all_that_was_sent(world: World, serve: Any, la
     writer.close()
     assert await asyncio.wait_for(got.get(), 20) == LARGE
 
-    async def over() -> bool:
-        return not (await world.process.stats())["shop"]["active"]
-
-    await world.until(over)
+    await world.until_over()
 
 
 async def test_a_client_that_reads_slowly_gets_all_though_the_service_has_closed(world: World, serve: Any) -> None:
@@ -198,6 +203,38 @@ async def test_a_client_that_reads_slowly_gets_all_though_the_service_has_closed
 
     port = await serve(service)
     assert await asyncio.to_thread(read_slowly) == 400_000
+
+
+async def test_what_a_client_has_sent_arrives_though_it_has_gone_before_the_service_was_reached(world: World) -> None:
+    def order(port: int) -> None:
+        raw = socket.create_connection(("127.0.0.1", port), 20)
+        with ssl.create_default_context(cafile=world.files[0]).wrap_socket(raw, server_hostname="shop.test") as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            client.sendall(b"order")
+            client.setblocking(False)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client.unwrap()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)  # both in one segment
+            client.settimeout(20)
+            with contextlib.suppress(OSError):
+                client.unwrap()
+
+    def accepted() -> bytes:
+        service.accept()[0].close()
+        connection = service.accept()[0]  # its first attempt was dropped; the kernel makes another after a second
+        with connection:
+            connection.settimeout(20)
+            return b"".join(iter(lambda: connection.recv(100), b""))
+
+    with open_listener("127.0.0.1:0") as sock, socket.socket() as service:
+        service.bind(("127.0.0.1", 0))
+        service.listen(0)
+        service.settimeout(20)
+        with socket.create_connection(service.getsockname()):  # who fills the backlog
+            await asyncio.to_thread(order, await world.proxy(sock, service.getsockname()[1]))
+            assert await asyncio.to_thread(accepted) == b"order"
+            await world.until_over()
+        await world.process.remove_proxy("shop")
 
 
 async def test_new_certificates_and_a_new_process(world: World, serve: Any, tmp_path: Path) -> None:
