@@ -208,19 +208,20 @@ class DataPlane:
     def _faults_changed(self, name: str) -> None:
         proxy = self.proxies.get(name)
         if proxy is not None:
-            proxy.set_faults(self.table.faults(name, self.clock.boot()))
-            self._watch_pulses(name)
+            now = self.clock.boot()  # once: between two looks at the clock a switch would be passed over
+            proxy.set_faults(self.table.faults(name, now))
+            self._watch_pulses(name, now)
 
-    def _watch_pulses(self, name: str) -> None:
-        """Let a timer switch the pulses of a proxy."""
+    def _watch_pulses(self, name: str, now: float) -> None:
+        """Let a timer switch the pulses of a proxy, whose faults are those of `now`."""
         timer = self._pulse_timers.pop(name, None)
         if timer is not None:
             timer.cancel()
-        now = self.clock.boot()
         due = self.table.switches(now).get(name)
         if due is not None:
             loop = asyncio.get_running_loop()
-            self._pulse_timers[name] = loop.call_later(due - now, self._faults_changed, name)
+            left = max(0.0, due - self.clock.boot())
+            self._pulse_timers[name] = loop.call_later(left, self._faults_changed, name)
 
     def _watch_lease(self) -> None:
         """Let a timer end the lease. It does not count the time that the machine was suspended, so it looks again."""

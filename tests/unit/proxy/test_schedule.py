@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
 from raftchaos.errors import FaultRefused
+from raftchaos.proxy.dataplane import DataPlane
 from raftchaos.proxy.faults import FAULTS
+from raftchaos.proxy.listeners import open_listener
 from raftchaos.proxy.schedule import Schedule, read_schedule
-from raftchaos.proxy.specs import FaultSpec
+from raftchaos.proxy.specs import FaultSpec, ProxySpec
 from raftchaos.proxy.table import FaultTable
 
 PULSE = {"activeSeconds": 2.0, "dormantSeconds": 3.0, "initialDelaySeconds": 1.0}
@@ -63,3 +68,32 @@ def test_a_process_that_was_started_amid_a_pulse_goes_on_with_it() -> None:
     table.replace([spec], ["web"], 104.0)
     assert table.faults("web", 104.0) == []
     assert table.switches(104.0) == {"web": 106.0}
+
+
+class LeapingClock:
+    """Goes on by a fixed amount whenever somebody looks at it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.leap = 0.0
+
+    def boot(self) -> float:
+        self.now += self.leap
+        return self.now
+
+    def wall(self) -> float:
+        return time.time()
+
+
+async def test_a_switch_between_two_looks_at_the_clock_is_not_passed_over() -> None:
+    clock = LeapingClock()
+    plane = DataPlane(clock)
+    listener = open_listener("127.0.0.1:0")
+    await plane.add_proxy(ProxySpec("web", "127.0.0.1:0", "127.0.0.1:9"), listener)
+    pulse = {"activeSeconds": 2.0, "dormantSeconds": 3.0, "initialDelaySeconds": 0.0}
+    plane.table.inject(FaultSpec("r", "latency", "web", {"latencyMs": 5.0, "pulse": pulse}, 1, 1000.0), ["web"], 100.0)
+    clock.now, clock.leap = 101.985, 0.01  # it is looked at before the switch at 102 and, the next time, after it
+    plane._faults_changed("web")
+    assert plane.proxies["web"].faults
+    assert plane._pulse_timers["web"].when() - asyncio.get_running_loop().time() < 0.5
+    await plane.stop()
