@@ -25,6 +25,14 @@ STOP_SECONDS = 4.5
 LOOK = 0.25
 PROMPT = 0.5  # seconds that a request through a clean proxy may take
 LOG_SHOWN = 3_000
+PARTS = {
+    "proxy": "raftchaos.proxy",
+    "reaper": "raftchaos.faults.reaper",
+    "analyst": "raftchaos.analytics.analyst",
+    "main": "cli.main peer",
+}
+"""The processes of a peer, by what their command lines say."""
+ALL_KINDS = sorted(PARTS)
 
 
 class Theatre:
@@ -154,7 +162,7 @@ class Theatre:
             found += [f"{machine.name} has {status['activeFaults']}"] if status.get("activeFaults") else []
             found += [f"{machine.name}: {line}" for line in self.network.left_behind(machine.number)]
             kinds = sorted(kind_of(process.cmdline()) for process in machine.processes())
-            if kinds != ["main", "proxy", "reaper"]:
+            if sorted({*kinds, "analyst"}) != ALL_KINDS or len(kinds) > len(ALL_KINDS):  # an analyst comes with traffic
                 found.append(f"{machine.name} runs {kinds}")
             for proxy in PROXIES:
                 with inside(machine.namespace):
@@ -220,7 +228,7 @@ class Theatre:
 def kind_of(words: list[str]) -> str:
     """Which process of a peer this is."""
     line = " ".join(words)
-    for kind, part in (("proxy", "raftchaos.proxy"), ("reaper", "raftchaos.faults.reaper"), ("main", "cli.main peer")):
+    for kind, part in PARTS.items():
         if part in line:
             return kind
     return line
