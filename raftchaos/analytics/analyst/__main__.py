@@ -43,7 +43,10 @@ def main() -> int:
     try:
         desk = Desk(arguments.data_dir, arguments.node, clock)
         with socket.socket(fileno=arguments.socket) as sock:
-            serve(desk, sock, clock, Machine(arguments.data_dir))
+            try:
+                serve(desk, sock, clock, Machine(arguments.data_dir))
+            except Garbled as error:
+                log.error("the analyst ends, another one is started: %s", error)
         desk.save()
     except RaftchaosError as error:
         log.error("%s", error)
@@ -65,7 +68,7 @@ def serve(desk: Desk, sock: socket.socket, clock: Clock, machine: Machine) -> No
     """Take messages and look around, until the connection ends."""
     messages = Messages()
     looked = read = clock.boot()
-    with contextlib.suppress(OSError, Garbled):
+    with contextlib.suppress(OSError):  # main is gone: what there is to do then is done by the caller
         while True:
             if select.select([sock], [], [], max(0.0, looked + LOOK - clock.boot()))[0]:
                 data = sock.recv(65_536)

@@ -36,7 +36,7 @@ StatusName = Literal[
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ]
-"""The status codes of gRPC; OK is no error."""
+"""The status codes of gRPC from 1 on, in the order of their numbers; OK, 0, is no error."""
 
 
 class CallMatch(ConnectionMatch):

@@ -32,7 +32,8 @@ STATUSES: Final = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ]
-"""The status codes of gRPC by number."""
+"""The status codes of gRPC by number. They stand in the model, too, which the process of the proxies does not import:
+it would bring pydantic."""
 _MESSAGE: Final = "raftchaos: this error was injected by an experiment"
 
 
